@@ -1,0 +1,1 @@
+"""The signaling server: channels, named agents, the message log, presence and keys."""
