@@ -1,0 +1,59 @@
+"""
+Every limit of the server, in one place.
+
+Owns names, defaults and units. Never enforces one: whoever does takes this object. Each field can be set by
+`PEERBUS_<NAME IN CAPITALS>` or in code; exceeding one is a typed error (PROTOCOL.md, section 9).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits of one server; all are counts unless the suffix names a unit."""
+
+    # One transport message, one message.
+    frame_bytes: int = 1_048_576
+    message_bytes: int = 262_144
+    attributes_bytes: int = 16_384
+    recipients: int = 200
+    capabilities: int = 32
+    types: int = 64
+    # Rates of one session; a burst of twice the rate is taken.
+    send_rate_per_s: int = 50
+    lossy_rate_per_s: int = 200
+    request_rate_per_s: int = 50
+    # Channels and sessions.
+    members_per_channel: int = 100
+    channels: int = 100_000
+    sessions: int = 50_000
+    connects_per_address_per_s: int = 50
+    failed_connects_per_address_per_min: int = 60
+    bad_frames_per_connection: int = 16
+    # Outboxes, per session.
+    live_kept_bytes: int = 1_048_576
+    live_kept_frames: int = 8_192
+    live_kept_ms: int = 30_000
+    durable_pending_bytes: int = 1_048_576
+    durable_pending_frames: int = 4_096
+    lossy_pending_bytes: int = 65_536
+    lossy_pending_frames: int = 64
+    socket_buffer_bytes: int = 262_144
+    # History.
+    history_page: int = 500
+    history_page_bytes: int = 786_432
+    messages_per_channel: int = 1_000_000
+    idempotency_retention_ms: int = 86_400_000
+    append_queue: int = 20_000
+    append_queue_bytes: int = 67_108_864
+    # Times.
+    handshake_timeout_ms: int = 10_000
+    ping_interval_ms: int = 10_000
+    silence_timeout_ms: int = 25_000
+    resume_window_ms: int = 30_000
+    stalled_reader_ms: int = 30_000
+    poll_hold_ms: int = 25_000
+    body_timeout_ms: int = 10_000
+    drain_ms: int = 5_000
+    expiry_warning_ms: int = 60_000
