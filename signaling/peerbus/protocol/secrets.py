@@ -8,12 +8,13 @@ Declare fields of frames with the type itself, and give the three hooks to every
 
     class Connect(Struct):
         api_key: Secret
-        join_token: SecretBytes = SecretBytes()
-        resume_token: Secret | None = None
+        join_token: SecretBytes | None = None
 
     decoder = msgspec.json.Decoder(Connect, dec_hook=dec_hook)
     encoder = msgspec.json.Encoder(enc_hook=enc_hook)
     msgspec.json.schema_components([Connect], schema_hook=schema_hook)
+
+An optional secret has the default `None`: the exporter of schemas cannot write down an instance.
 
 On the wire a `Secret` is a string and a `SecretBytes` is what `bytes` is: base64 with padding (RFC 4648,
 section 4) in JSON, binary in MessagePack. Both are wrappers and deliberately not subclasses of `str` and
