@@ -1,0 +1,354 @@
+"""
+Projects and developer keys: what is stored about them, and the way to change it.
+
+Owns `keys.db` in the data folder (SQLite) and its schema; keeps a `Keyring` of what stands there. Never
+stores a secret: the file holds ids, projects, grants and revocations, and a value by which it recognises its
+master key. Several processes may have it open, the server and `peerbus keys` among them; `refresh` notices
+what another one changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from msgspec import Struct
+
+from peerbus.protocol.channel import check_project_id
+from peerbus.protocol.credentials import KEY_ID_ALPHABET, KEY_ID_CHARS, DeveloperKey, TokenClaims
+from peerbus.protocol.errors import ProtocolError
+from peerbus.protocol.grants import (
+    ALL_OPERATIONS,
+    MODERATION,
+    Grant,
+    Operation,
+    grant_from_json,
+    grant_to_json,
+)
+from peerbus.protocol.patterns import EVERY
+from peerbus.protocol.secrets import Secret
+from peerbus.signaling.keyring import DEMO_PROJECT, KeyRecord, Keyring, Principal
+from peerbus.signaling.master_key import (
+    MASTER_KEY_FILE,
+    MASTER_KEY_VARIABLE,
+    MasterKeyError,
+    load_master_key,
+)
+
+KEYS_FILE: Final = "keys.db"
+DEFAULT_PROJECT: Final = "default"
+DEMO_KEY_TTL_MS: Final = 3_600_000
+LABEL_MAX_CHARS: Final = 128
+
+FULL_GRANT: Final = Grant(
+    channels=EVERY,
+    agents=EVERY,
+    claim=">",
+    operations=ALL_OPERATIONS,
+    types=EVERY,
+    storage=EVERY,
+    public=True,
+)
+"""Everything within a project, and the public scope without its moderation."""
+DEMO_GRANT: Final = msgspec.structs.replace(
+    FULL_GRANT,
+    claim=None,
+    operations=ALL_OPERATIONS - MODERATION - {Operation.ADMIN, Operation.RECORD},
+    members=25,
+)
+"""What anybody may do who opens a page of this server. Nobody moderates and nobody claims a name: everybody
+can have such a key, and no channel of the demo project belongs to one of them more than to another."""
+
+
+class Quota(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
+    """What one project may have on this server at a time; None means no less than the server's own limits."""
+
+    channels: int | None = None
+    sessions: int | None = None
+    messages_per_channel: int | None = None
+    message_bytes: int | None = None
+
+
+DEMO_QUOTA: Final = Quota(channels=200, sessions=400, messages_per_channel=5_000, message_bytes=65_536)
+
+
+class Project(Struct, frozen=True, kw_only=True):
+    """A tenant: the owner of keys, channels and quota."""
+
+    project: str
+    quota: Quota
+    created_ms: int
+
+
+class IssuedKey(Struct, frozen=True):
+    """A short-lived credential."""
+
+    credential: Secret
+    expires_ms: int
+
+
+class KeyStoreError(Exception):
+    """The keys cannot be read or changed; the text is one line for a person."""
+
+
+_SCHEMA_VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE projects (
+    project TEXT PRIMARY KEY,
+    quota TEXT NOT NULL,
+    created_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE keys (
+    key_id TEXT PRIMARY KEY,
+    project TEXT NOT NULL REFERENCES projects,
+    label TEXT NOT NULL,
+    grant_json TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    revoked_ms INTEGER
+) WITHOUT ROWID;
+"""
+_BUSY_TIMEOUT_S: Final = 5.0
+
+
+class KeyStore:
+    """
+    The keys of one server, in memory and on disk.
+
+    Belongs to the thread that opened it. Whatever reads or writes the file may raise `KeyStoreError`;
+    `verify` reads memory only.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, keyring: Keyring) -> None:
+        self._connection = connection
+        self._path = path
+        self._keyring = keyring
+        self._projects: dict[str, Project] = {}
+        self._records: dict[str, KeyRecord] = {}
+        self._version = -1
+        self._ended: set[str] = set()
+
+    @classmethod
+    def open(cls, data_dir: Path, *, master_key: str | None = None) -> KeyStore:
+        """
+        Opens the keys of a data folder, or begins them; `master_key` is what `PEERBUS_MASTER_KEY` holds.
+
+        Raises `KeyStoreError` where the folder cannot be used, the file is damaged or of a later version, or
+        was made with another master key.
+        """
+        path = data_dir / KEYS_FILE
+        if not master_key and path.exists() and not (data_dir / MASTER_KEY_FILE).exists():
+            raise KeyStoreError(
+                f"{path} is there but its master key is not: "
+                f"restore {MASTER_KEY_FILE} or set {MASTER_KEY_VARIABLE}"
+            )
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            key = load_master_key(data_dir, master_key)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        except MasterKeyError as error:
+            raise KeyStoreError(str(error)) from error
+        except OSError as error:
+            raise KeyStoreError(f"cannot use {path}: {error.strerror}") from error
+        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        store = cls(connection, path, Keyring(key))
+        try:
+            with store._translated_errors():
+                store._prepare(key)
+            store._load()
+        except KeyStoreError:
+            connection.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Closes the file; the store is of no use afterwards."""
+        self._connection.close()
+
+    def verify(self, credential: Secret, now_ms: int) -> Principal:
+        """Whose credential this is; see `Keyring.verify` for what it raises."""
+        return self._keyring.verify(credential, now_ms)
+
+    def refresh(self) -> frozenset[str]:
+        """
+        Takes over what other processes changed; returns the ids of keys that have become worthless since the
+        last call, whoever revoked them: sessions of those keys, and of tokens signed with them, are to be
+        closed.
+
+        Costs a few microseconds where nothing changed: meant to be called every second.
+        """
+        with self._translated_errors():
+            has_changed = self._data_version() != self._version
+        if has_changed:
+            self._load()
+        ended, self._ended = frozenset(self._ended), set()
+        return ended
+
+    def bootstrap(self, now_ms: int) -> DeveloperKey | None:
+        """Makes the project `default` and its first key, once: to be shown to the operator now or never."""
+        if DEFAULT_PROJECT in self._projects:
+            return None
+        grant = msgspec.structs.replace(FULL_GRANT, operator=True)
+        return self.create_key(DEFAULT_PROJECT, grant=grant, label="made at the first start", now_ms=now_ms)
+
+    def open_demo(self, now_ms: int) -> None:
+        """Makes the project `demo` if need be and honours its keys; without this call they are refused."""
+        if DEMO_PROJECT not in self._projects:
+            self._add_project(DEMO_PROJECT, DEMO_QUOTA, now_ms)
+        self._keyring.is_demo_open = True
+
+    def issue_demo_key(self, now_ms: int) -> IssuedKey:
+        """
+        A token for one visitor of the server's own pages, good for `DEMO_KEY_TTL_MS`.
+
+        It is signed with a key of the demo project whose secret nobody ever sees; where that has been revoked
+        (which ends all demo sessions) a new one takes its place.
+        """
+        record = next((key for key in self.keys(DEMO_PROJECT) if key.revoked_ms is None), None)
+        if record is None:
+            key = self._insert_key(
+                DEMO_PROJECT, DEMO_GRANT, "signs the keys of the server's own pages", now_ms
+            )
+            record = self._records[key.key_id]
+        exp_s = (now_ms + DEMO_KEY_TTL_MS) // 1000
+        claims = TokenClaims(exp=exp_s, grant=grant_to_json(record.grant), project=DEMO_PROJECT)
+        return IssuedKey(self._keyring.sign(record, claims), exp_s * 1000)
+
+    def create_key(self, project: str, *, grant: Grant, label: str = "", now_ms: int) -> DeveloperKey:
+        """
+        Makes a key, and its project if there is none; the only time that its secret is returned.
+
+        Raises `KeyStoreError` also for a bad project id or label, and for the demo project.
+        """
+        if project == DEMO_PROJECT:
+            raise KeyStoreError("the server makes the keys of the demo project itself")
+        if len(label) > LABEL_MAX_CHARS or not label.isprintable():
+            raise KeyStoreError(f"a label has at most {LABEL_MAX_CHARS} printable characters")
+        try:
+            check_project_id(project)
+        except ProtocolError as error:
+            raise KeyStoreError(error.message) from error
+        if project not in self._projects:
+            self._add_project(project, Quota(), now_ms)
+        return self._insert_key(project, grant, label, now_ms)
+
+    def revoke_key(self, key_id: str, *, now_ms: int) -> KeyRecord:
+        """Makes a key and all tokens signed with it worthless for ever; revoking it again changes nothing."""
+        if key_id not in self._records:
+            raise KeyStoreError(f"there is no key with the id {key_id!r}")
+        self._write(
+            "UPDATE keys SET revoked_ms = ? WHERE key_id = ? AND revoked_ms IS NULL", (now_ms, key_id)
+        )
+        return self._records[key_id]
+
+    def keys(self, project: str | None = None) -> list[KeyRecord]:
+        """All keys, or those of one project, the oldest first."""
+        records = [key for key in self._records.values() if project in (None, key.project)]
+        return sorted(records, key=lambda key: (key.created_ms, key.key_id))
+
+    def project(self, project: str) -> Project | None:
+        """The project with this id, if there is one."""
+        return self._projects.get(project)
+
+    # --- storage ----------------------------------------------------------------------------------------
+
+    def _prepare(self, master_key: bytes) -> None:
+        """Brings the file into its form and finds out whether it belongs to this master key."""
+        run = self._connection.execute
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        run("PRAGMA foreign_keys = ON")
+        check = hmac.digest(master_key, b"check/1", hashlib.sha256).hex()
+        with self._transaction():
+            version = run("PRAGMA user_version").fetchone()[0]
+            if version > _SCHEMA_VERSION:
+                raise KeyStoreError(f"{self._path} was written by a later version of peerbus")
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    run(statement)
+                run("INSERT INTO facts VALUES ('master_key_check', ?)", (check,))
+                run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        stored = run("SELECT value FROM facts WHERE name = 'master_key_check'").fetchone()
+        if stored is None or not hmac.compare_digest(stored[0], check):
+            raise KeyStoreError(
+                f"the keys in {self._path} were made with another master key; give the server that one, "
+                f"or move {KEYS_FILE} away to begin anew"
+            )
+
+    def _load(self) -> None:
+        with self._translated_errors():
+            # Taken first: a change in between is then seen once more, rather than not at all.
+            self._version = self._data_version()
+            run = self._connection.execute
+            projects = [
+                Project(project=project, quota=msgspec.json.decode(quota, type=Quota), created_ms=created_ms)
+                for project, quota, created_ms in run("SELECT project, quota, created_ms FROM projects")
+            ]
+            records = [
+                KeyRecord(
+                    key_id=key_id,
+                    project=project,
+                    label=label,
+                    grant=grant_from_json(json.loads(grant)),
+                    created_ms=created_ms,
+                    revoked_ms=revoked_ms,
+                )
+                for key_id, project, label, grant, created_ms, revoked_ms in run(
+                    "SELECT key_id, project, label, grant_json, created_ms, revoked_ms FROM keys"
+                )
+            ]
+        self._projects = {project.project: project for project in projects}
+        self._records = {record.key_id: record for record in records}
+        self._ended |= self._keyring.replace(records)
+
+    def _add_project(self, project: str, quota: Quota, now_ms: int) -> None:
+        self._write(
+            "INSERT OR IGNORE INTO projects VALUES (?, ?, ?)",
+            (project, msgspec.json.encode(quota).decode(), now_ms),
+        )
+
+    def _insert_key(self, project: str, grant: Grant, label: str, now_ms: int) -> DeveloperKey:
+        key_id = "".join(secrets.choice(KEY_ID_ALPHABET) for _ in range(KEY_ID_CHARS))
+        self._write(
+            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, NULL)",
+            (key_id, project, label, json.dumps(grant_to_json(grant)), now_ms),
+        )
+        return self._keyring.developer_key(self._records[key_id])
+
+    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+        with self._translated_errors(), self._transaction():
+            self._connection.execute(statement, values)
+        self._load()
+
+    def _data_version(self) -> int:
+        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        finally:
+            # Some errors have ended the transaction already.
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise KeyStoreError(f"cannot use {self._path}: {error}") from error
+        except (sqlite3.DatabaseError, ValueError, ProtocolError) as error:
+            raise KeyStoreError(f"{self._path} is damaged: {error}") from error
