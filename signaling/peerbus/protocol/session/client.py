@@ -1,0 +1,569 @@
+"""
+The client's side of a session: handshake, requests, resume, keepalive, reconnecting.
+
+Owns every decision about when to connect, what to send and what to tell the user. Never opens a socket, reads
+a clock or draws a random number: a shell reports what happened with the time, then takes, in this order,
+`frames_to_send()`, `actions_to_do()` and `events()`, and calls `tick` at `deadline()`. See PROTOCOL.md,
+sections 2 to 7; `tests/vectors/sessions/` has it by example.
+
+    session = ClientSession(settings, jitter=random.random)
+    session.start(now)
+    ...                                  # the shell opens the transport that actions_to_do() asked for
+    session.transport_opened(now)        # frames_to_send() is now [connect]
+    session.receive(frame, now)          # events() is now [joined, state]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
+
+from msgspec import UNSET, UnsetType, structs
+
+from peerbus.protocol.errors import (
+    ERRORS,
+    NORMAL_CLOSURE,
+    ErrorCode,
+    ProtocolError,
+    may_reconnect,
+)
+from peerbus.protocol.messages import (
+    Ack,
+    Bye,
+    ChannelUpdate,
+    ClientFrame,
+    Closing,
+    Connected,
+    Error,
+    Expiring,
+    History,
+    MembersReply,
+    Message,
+    Ping,
+    Presence,
+    Renew,
+    Reset,
+    Send,
+    ServerFrame,
+)
+from peerbus.protocol.secrets import Secret
+from peerbus.protocol.session import failures, outputs
+from peerbus.protocol.session.backoff import reconnect_delay_ms
+from peerbus.protocol.session.credential import Credential
+from peerbus.protocol.session.cursors import Cursors
+from peerbus.protocol.session.keepalive import Keepalive
+from peerbus.protocol.session.outputs import Action, Event, State
+from peerbus.protocol.session.pace import Pace
+from peerbus.protocol.session.paths import TransportChoice
+from peerbus.protocol.session.requests import Request, RequestBook
+from peerbus.protocol.session.roster import Roster, is_empty
+from peerbus.protocol.session.settings import ClientSettings
+
+Phase: TypeAlias = Literal["idle", "credential", "waiting", "opening", "handshake", "open", "closed"]
+"""
+`credential`: waits for a key. `waiting`: for the time of the next attempt. `opening`: for the transport.
+`handshake`: for `connected`. `open`: the session is up.
+"""
+
+
+class ClientSession:
+    """
+    One session of one client. Not thread-safe, not reusable once closed.
+
+    Inputs: `start`, `transport_opened`, `receive`, `heard`, `unreadable`, `transport_lost`, `request`,
+    `send_lossy`, `renew`, `renew_failed`, `reconnect_now`, `tick`, `close`. All take the time in
+    milliseconds, which never falls.
+    """
+
+    def __init__(self, settings: ClientSettings, *, jitter: Callable[[], float]) -> None:
+        self._settings: Final = settings
+        self._jitter: Final = jitter
+        self._credential = Credential(settings.connect.api_key)
+        self._choice = TransportChoice(settings.transports)
+        self._cursors = Cursors(settings.connect.resume)
+        self._token = settings.connect.resume.token if settings.connect.resume else Secret()
+        self._requests = RequestBook(max_requests=settings.max_requests, max_bytes=settings.max_request_bytes)
+        self._roster = Roster()
+        self._phase: Phase = "idle"
+        self._state = State(name="idle")
+        self._connected: Connected | None = None
+        self._last_id = 0
+        self._connect_id = 0
+        self._attempt = 0
+        self._renew_handle = 0
+        # Times; each has a meaning only in the phases that use it.
+        self._retry_at = 0
+        self._attempt_ends_at = 0
+        self._give_up_at: int | None = None
+        self._stable_at = 0
+        self._keepalive = Keepalive(0, 0, 0)
+        self._pace = Pace(1, 0)
+        self._lossy_pace = Pace(1, 0)
+        # Outputs.
+        self._frames: list[ClientFrame] = []
+        self._actions: list[Action] = []
+        self._events: list[Event] = []
+
+    # --- what can be asked ------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """The last state that was told."""
+        return self._state
+
+    @property
+    def connected(self) -> Connected | None:
+        """What the server said when it last took this client; None before."""
+        return self._connected
+
+    @property
+    def cursors(self) -> Cursors:
+        """How far this client has read."""
+        return self._cursors
+
+    @property
+    def roster(self) -> Roster:
+        """Who is in the channel."""
+        return self._roster
+
+    @property
+    def open_requests(self) -> int:
+        """How many requests have no outcome yet."""
+        return len(self._requests)
+
+    @property
+    def queued_requests(self) -> int:
+        """How many of them wait to be sent."""
+        return self._requests.queued
+
+    @property
+    def resume_token(self) -> Secret:
+        """What proves that a later connect is the same client; empty before the first `connected`."""
+        return self._token
+
+    def frames_to_send(self) -> list[ClientFrame]:
+        """Drains the frames to be sent, in order; they may travel in one batch."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def actions_to_do(self) -> list[Action]:
+        """Drains the actions, to be done in order, after the frames were sent."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def events(self) -> list[Event]:
+        """Drains the events."""
+        events, self._events = self._events, []
+        return events
+
+    def deadline(self) -> int | None:
+        """When `tick` is to be called at the latest, in milliseconds; None: there is no need to."""
+        times: list[int | None] = [self._requests.next_expiry_ms, self._credential.fetch_at]
+        if self._phase not in ("idle", "closed", "open"):
+            times.append(self._give_up_at)
+        if self._phase == "waiting":
+            times.append(self._retry_at)
+        elif self._phase in ("opening", "handshake"):
+            times.append(self._attempt_ends_at)
+        elif self._phase == "open":
+            times += [self._keepalive.ping_at, self._keepalive.silent_at]
+            if self._requests.queued:
+                times.append(self._pace.ready_at)
+        return min((time for time in times if time is not None), default=None)
+
+    # --- the user ---------------------------------------------------------------------------------------
+
+    def start(self, now: int) -> None:
+        """Connects; only once."""
+        if self._phase != "idle":
+            raise ProtocolError(ErrorCode.CLOSED, "A session is started once; make a new one.")
+        if self._settings.give_up_after_ms is not None:
+            self._give_up_at = now + self._settings.give_up_after_ms
+        self._tell(State(name="connecting"))
+        if not self._credential.api_key and self._settings.can_renew:
+            self._phase = "credential"
+            self._fetch_credential(now, now)
+        else:
+            self._open(now)
+
+    def request(
+        self,
+        frame: ClientFrame,
+        now: int,
+        *,
+        size_bytes: int = 0,
+        timeout_ms: int | UnsetType | None = UNSET,
+    ) -> int:
+        """
+        Takes a request, in any state but closed; gives the handle that its `Done` or `Failed` will bear.
+
+        The frame's own id is ignored. `size_bytes` is about what it takes on the wire. `timeout_ms`: left
+        out it is the settings', None is no end. Raises `ProtocolError` (`queue_full`, `closed`).
+        """
+        if self._phase == "closed":
+            raise ProtocolError(ErrorCode.CLOSED)
+        if timeout_ms is UNSET:
+            timeout_ms = self._settings.request_timeout_ms
+        expires = None if timeout_ms is None else now + timeout_ms
+        handle = self._requests.add(frame, size_bytes, expires)
+        self._write_requests(now)
+        return handle
+
+    def send_lossy(self, frame: Send, now: int) -> bool:
+        """
+        Sends a lossy message without asking for an ack. False when it was dropped.
+
+        That is so when there is no connection, or when more is sent than the server takes.
+        """
+        if self._phase != "open" or not self._lossy_pace.take(now):
+            return False
+        self._send(structs.replace(frame, id=UNSET), now)
+        return True
+
+    def renew(self, api_key: Secret, now: int) -> None:
+        """A new credential; asked for by `FetchCredential`, or of the user's own accord."""
+        self._credential.renewed(api_key)
+        if self._phase == "credential":
+            self._open(now)
+        elif self._phase == "open":
+            if not self._renew_handle:
+                self._renew_handle = self._requests.add(
+                    Renew(id=1, api_key=api_key), 0, now + self._settings.request_timeout_ms
+                )
+            self._write_requests(now)
+
+    def renew_failed(self, error: Error, now: int) -> None:
+        """There is no new credential: asks again after a while if the error says so, else ends or goes on."""
+        delay = self._delay(self._credential.failures, error)
+        self._credential.failed()
+        if self._phase == "closed":
+            return
+        if error.is_retryable:
+            self._credential.want(now + delay)
+            if self._phase == "credential":
+                self._tell_reconnecting(delay, error)
+        elif self._phase == "credential":
+            self._end(error)
+        else:
+            self._events.append(outputs.Trouble(error))
+
+    def reconnect_now(self, now: int) -> None:
+        """Ends the waiting for the next attempt: the network is back, or somebody pressed a button."""
+        if self._phase == "waiting":
+            self._open(now)
+
+    def close(self, now: int) -> None:
+        """Leaves for good. Requests without an outcome fail with `closed`."""
+        if self._phase == "closed":
+            return
+        if self._phase == "open":
+            self._send(Bye(), now)
+        if self._phase in ("opening", "handshake", "open"):
+            self._actions.append(outputs.CloseTransport(NORMAL_CLOSURE, "bye"))
+        self._end(failures.make_error(ErrorCode.CLOSED, "The connection was closed by this side."))
+
+    # --- the transport ----------------------------------------------------------------------------------
+
+    def transport_opened(self, now: int) -> None:
+        """What `OpenTransport` asked for is done."""
+        if self._phase != "opening":
+            return
+        self._phase = "handshake"
+        self._connect_id = self._next_id()
+        resume = self._cursors.resume(self._token) if self._token else None
+        connect = structs.replace(
+            self._settings.connect, id=self._connect_id, api_key=self._credential.api_key, resume=resume
+        )
+        self._send(connect, now)
+
+    def receive(self, frame: ServerFrame, now: int) -> None:
+        """A frame came."""
+        self.heard(now)
+        if self._phase == "handshake":
+            self._receive_in_handshake(frame, now)
+        elif self._phase == "open":
+            self._receive_in_session(frame, now)
+
+    def heard(self, now: int) -> None:
+        """The server gave a sign of life without a frame (an empty poll, a post that was taken)."""
+        self._keepalive.heard(now)
+
+    def unreadable(self, error: ProtocolError, now: int) -> None:
+        """A frame came that can't be read: the live count is no longer sure, so the client connects anew."""
+        if self._phase not in ("handshake", "open"):
+            return
+        self._events.append(outputs.Trouble(failures.make_error(error.code, error.message)))
+        self._cursors.forget_live()
+        self._drop_transport(
+            ErrorCode.PROTOCOL_VIOLATION, now, why="A frame of the server could not be read."
+        )
+
+    def transport_lost(self, close_code: int | None, reason: str, now: int) -> None:
+        """The transport could not be opened, or ended: with a close code, or without one (None)."""
+        if self._phase not in ("opening", "handshake", "open"):
+            return
+        was_open = self._phase == "open"
+        error = failures.error_of_close(close_code, reason, was_open=was_open)
+        if close_code is None or may_reconnect(close_code):
+            self._reconnect(error, now, died=not was_open)
+        else:
+            self._end(error)
+
+    def tick(self, now: int) -> None:
+        """Does what is due; may be called at any time."""
+        for late in self._requests.expired(now):
+            self._fail(late, failures.make_error(ErrorCode.TIMEOUT))
+        if self._phase in ("credential", "waiting", "opening", "handshake"):
+            self._tick_connecting(now)
+        elif self._phase == "open":
+            self._tick_open(now)
+        self._fetch_credential(self._credential.fetch_at, now)
+
+    # --- inside: connecting -----------------------------------------------------------------------------
+
+    def _open(self, now: int) -> None:
+        self._phase = "opening"
+        self._attempt_ends_at = now + self._settings.attempt_timeout_ms
+        if self._state.name == "reconnecting" and self._state.retry_in_ms:
+            self._tell(structs.replace(self._state, retry_in_ms=0))
+        self._actions.append(outputs.OpenTransport(self._choice.current))
+
+    def _fetch_credential(self, at: int | None, now: int) -> None:
+        if at is not None:
+            self._credential.want(at)
+        if self._credential.take_due(now):
+            self._actions.append(outputs.FetchCredential())
+
+    def _tick_connecting(self, now: int) -> None:
+        if self._give_up_at is not None and now >= self._give_up_at:
+            if self._phase in ("opening", "handshake"):
+                self._actions.append(outputs.CloseTransport(NORMAL_CLOSURE, "gave up"))
+            last = f" The last attempt: {self._state.why}" if self._state.why else ""
+            text = f"The server could not be reached in time.{last}"
+            self._end(failures.make_error(ErrorCode.CONNECT_FAILED, text))
+        elif self._phase == "waiting" and now >= self._retry_at:
+            self._open(now)
+        elif self._phase in ("opening", "handshake") and now >= self._attempt_ends_at:
+            self._drop_transport(ErrorCode.TIMEOUT, now, why="The server did not answer in time.")
+
+    def _drop_transport(self, code: ErrorCode, now: int, *, why: str = "") -> None:
+        died = self._phase != "open"
+        self._actions.append(outputs.CloseTransport(ERRORS[code].close_code, code.value))
+        self._reconnect(failures.make_error(code, why), now, died=died)
+
+    def _reconnect(self, error: Error, now: int, *, died: bool) -> None:
+        """After a loss: waits, then opens again. `died`: before the server had answered."""
+        if died:
+            self._choice.died()
+        elif self._phase == "open" and now >= self._stable_at:
+            self._attempt = 0
+        self._frames.clear()
+        self._phase = "waiting"
+        delay = self._delay(self._attempt, error)
+        self._attempt += 1
+        self._retry_at = now + delay
+        self._tell_reconnecting(delay, error)
+
+    def _delay(self, attempt: int, error: Error) -> int:
+        if isinstance(error.retry_after_ms, int):
+            return error.retry_after_ms
+        return reconnect_delay_ms(attempt, self._jitter())
+
+    def _receive_in_handshake(self, frame: ServerFrame, now: int) -> None:
+        if isinstance(frame, Connected) and frame.id == self._connect_id:
+            self._choice.worked()
+            self._join(frame, now)
+        elif isinstance(frame, Error):
+            self._choice.worked()
+            self._refused(frame, failures.may_retry(frame), now)
+        elif isinstance(frame, Closing):
+            self._choice.worked()
+            self._refused(failures.error_of_closing(frame), may_reconnect(frame.close_code), now)
+        else:
+            text = "The server spoke before it said connected."
+            self.unreadable(ProtocolError(ErrorCode.PROTOCOL_VIOLATION, text), now)
+
+    def _refused(self, error: Error, may_retry: bool, now: int) -> None:
+        """The server will not have this connection (any more)."""
+        self._actions.append(outputs.CloseTransport(NORMAL_CLOSURE, error.code))
+        if error.code == ErrorCode.EXPIRED and self._settings.can_renew:
+            self._frames.clear()
+            # The first new key is asked for at once; if that is refused, too, not in a hot loop.
+            refusals = self._credential.refusals
+            delay = self._delay(refusals, error) if refusals else 0
+            self._credential.refusals += 1
+            self._phase = "credential"
+            self._fetch_credential(now + delay, now)
+            self._tell_reconnecting(delay, error)
+        elif may_retry:
+            self._reconnect(error, now, died=False)
+        else:
+            self._end(error)
+
+    def _join(self, frame: Connected, now: int) -> None:
+        before = self._connected
+        missed = outputs.Gap(
+            durable=bool(self._cursors.epoch) and not frame.recovered,
+            live=(before is not None or bool(self._cursors.live_epoch)) and not frame.live_recovered,
+        )
+        same_session = before is not None and before.session_id == frame.session_id
+        self._phase = "open"
+        self._give_up_at = None
+        self._credential.refusals = 0
+        self._connected = frame
+        self._token = frame.resume_token
+        self._last_id = max(self._last_id, frame.received_id)
+        self._stable_at = now + self._settings.stable_after_ms
+        self._cursors.joined(frame)
+        self._keepalive = Keepalive(frame.ping_interval_ms, frame.silence_timeout_ms, now)
+        if not same_session or frame.limits.send_rate_per_s != self._pace.rate_per_s:
+            self._pace = Pace(frame.limits.send_rate_per_s, now)
+            self._lossy_pace = Pace(frame.limits.lossy_rate_per_s, now)
+        self._requests.write_again(frame.received_id if frame.live_recovered else 0)
+        self._events.append(
+            outputs.Joined(
+                agent=frame.agent,
+                session_id=frame.session_id,
+                is_first=before is None,
+                recovered=frame.recovered,
+                live_recovered=frame.live_recovered,
+            )
+        )
+        self._tell(State(name="connected", transport=self._choice.current))
+        if missed.durable or missed.live:
+            self._events.append(missed)
+        if before is None:
+            self._roster.replace(frame.members, set())
+        elif not frame.live_recovered:
+            # With it the presence frames that were missed are in the replay.
+            changes = self._roster.replace(frame.members, {before.session_id, frame.session_id})
+            if not is_empty(changes):
+                self._events.append(outputs.MembersChanged(changes))
+        self._write_requests(now)
+
+    # --- inside: connected ------------------------------------------------------------------------------
+
+    def _tick_open(self, now: int) -> None:
+        if now >= self._keepalive.silent_at:
+            self._drop_transport(ErrorCode.KEEPALIVE_TIMEOUT, now)
+            return
+        self._write_requests(now)
+        if now >= self._keepalive.ping_at:
+            self._frames.append(Ping(offset=self._cursors.offset, live_seq=self._cursors.live_seq))
+            self._keepalive.pinged(now)
+
+    def _receive_in_session(self, frame: ServerFrame, now: int) -> None:
+        self._cursors.count(frame)
+        if isinstance(frame, Message):
+            if self._cursors.take(frame):
+                self._events.append(outputs.Received(frame))
+        elif isinstance(frame, Ack | History | MembersReply | Error):
+            self._answered(frame)
+        elif isinstance(frame, Presence):
+            self._roster.apply(frame)
+            self._events.append(outputs.MembersChanged(frame))
+        elif isinstance(frame, ChannelUpdate):
+            self._note_lock(frame.is_locked)
+        elif isinstance(frame, Reset):
+            self._cursors.reset(frame)
+            self._requests.write_again(0)
+            self._events.append(outputs.Gap(live=True))
+            self._write_requests(now)
+        elif isinstance(frame, Expiring):
+            self._expiring(frame, now)
+        elif isinstance(frame, Closing):
+            self._refused(failures.error_of_closing(frame), may_reconnect(frame.close_code), now)
+        elif isinstance(frame, Connected):
+            self.unreadable(
+                ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "The server said connected twice."), now
+            )
+
+    def _answered(self, frame: Ack | History | MembersReply | Error) -> None:
+        request = self._requests.answered(frame.id) if isinstance(frame.id, int) else None
+        if isinstance(frame, Error):
+            if request is not None:
+                self._fail(request, frame)
+            elif frame.id is UNSET:
+                self._events.append(outputs.Trouble(frame))
+            return
+        if request is None:
+            return
+        if isinstance(frame, Ack) and isinstance(request.frame, Send) and isinstance(frame.offset, int):
+            self._cursors.acked(frame.offset)
+        if request.handle == self._renew_handle:
+            self._renew_handle = 0
+        else:
+            self._events.append(outputs.Done(request.handle, frame))
+
+    def _fail(self, request: Request, error: Error) -> None:
+        if request.handle == self._renew_handle:
+            self._renew_handle = 0
+            self._events.append(outputs.Trouble(error))
+        else:
+            self._events.append(outputs.Failed(request.handle, error))
+
+    def _note_lock(self, is_locked: bool) -> None:
+        if self._connected is not None:
+            channel = structs.replace(self._connected.channel, is_locked=is_locked)
+            self._connected = structs.replace(self._connected, channel=channel)
+        self._events.append(outputs.ChannelChanged(is_locked))
+
+    def _expiring(self, frame: Expiring, now: int) -> None:
+        if self._settings.can_renew:
+            self._fetch_credential(now, now)
+        else:
+            self._events.append(outputs.Expiring(frame.expires_in_ms))
+
+    # --- inside: sending --------------------------------------------------------------------------------
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    def _send(self, frame: ClientFrame, now: int) -> None:
+        self._frames.append(frame)
+        self._keepalive.sent(now)
+
+    def _write_requests(self, now: int) -> None:
+        if self._phase != "open" or self._connected is None:
+            return
+        limit = self._connected.limits.frame_bytes
+        while (request := self._requests.first_queued()) is not None:
+            if request.size_bytes > limit:
+                self._requests.drop(request)
+                text = f"{request.size_bytes} bytes; the server takes at most {limit} in one frame."
+                self._fail(request, failures.make_error(ErrorCode.TOO_LARGE, text))
+                continue
+            if not self._pace.take(now):
+                return
+            frame = request.frame
+            if isinstance(frame, Renew):
+                # A newer key may have come while it waited.
+                frame = structs.replace(frame, api_key=self._credential.api_key)
+            request_id = self._next_id()
+            self._requests.written(request_id)
+            self._send(_with_id(frame, request_id), now)
+
+    # --- inside: states ---------------------------------------------------------------------------------
+
+    def _tell(self, state: State) -> None:
+        if state != self._state:
+            self._state = state
+            self._events.append(state)
+
+    def _tell_reconnecting(self, delay_ms: int, error: Error) -> None:
+        self._tell(failures.state_of(error, "reconnecting", retry_in_ms=delay_ms))
+
+    def _end(self, error: Error) -> None:
+        self._phase = "closed"
+        self._credential.fetch_at = None
+        self._give_up_at = None
+        text = f"Closed before the outcome was known: {error.message}"
+        for request in self._requests.take_all():
+            if request.handle != self._renew_handle:
+                self._fail(request, failures.make_error(ErrorCode.CLOSED, text))
+        self._tell(failures.state_of(error, "closed"))
+
+
+def _with_id(frame: ClientFrame, request_id: int) -> ClientFrame:
+    return structs.replace(frame, id=request_id)
