@@ -78,6 +78,11 @@ class Principal(Struct, frozen=True, kw_only=True):
     token_id: str | None = None
 
     @property
+    def credential_id(self) -> str:
+        """The id under which the end of this credential is told: a token ends with the key that signed it."""
+        return self.key_id
+
+    @property
     def expires_ms(self) -> int | None:
         """Milliseconds since 1970 from which on the credential is worth nothing."""
         return self.grant.expires_ms

@@ -36,7 +36,8 @@ from peerbus.protocol.grants import (
 )
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret
-from peerbus.signaling.keyring import DEMO_PROJECT, KeyRecord, Keyring, Principal
+from peerbus.signaling.keyring import DEMO_PROJECT, KeyRecord, Keyring
+from peerbus.signaling.keyring import Principal as Principal
 from peerbus.signaling.master_key import (
     MASTER_KEY_FILE,
     MASTER_KEY_VARIABLE,
