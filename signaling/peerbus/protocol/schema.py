@@ -1,0 +1,53 @@
+"""
+The wire as JSON Schema, from which the TypeScript side is generated.
+
+Owns the form of the exported document: `ClientFrame` and `ServerFrame` are the unions of the two directions,
+`$defs` every structure (JSON Schema 2020-12), `errors` the table of codes. Never describes anything by
+itself; all of it comes from `messages` and `errors`.
+
+    python -m peerbus.protocol.schema FILE           writes it
+    python -m peerbus.protocol.schema --check FILE   fails when FILE is not what would be written
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from peerbus.protocol.errors import ERRORS
+from peerbus.protocol.messages import ClientFrame, ServerFrame
+from peerbus.protocol.secrets import schema_hook
+
+
+def document() -> dict[str, Any]:
+    """The whole export, JSON-shaped."""
+    (client, server), definitions = msgspec.json.schema_components(
+        [ClientFrame, ServerFrame], schema_hook=schema_hook
+    )
+    errors = {code.value: info._asdict() for code, info in ERRORS.items()}
+    return {"ClientFrame": client, "ServerFrame": server, "$defs": definitions, "errors": errors}
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the file or checks it; gives the exit code."""
+    is_check = arguments[:1] == ["--check"]
+    names = arguments[1:] if is_check else arguments
+    if len(names) != 1:
+        sys.stderr.write("usage: python -m peerbus.protocol.schema [--check] FILE\n")
+        return 2
+    path = Path(names[0])
+    text = json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+    if not is_check:
+        path.write_text(text, encoding="utf-8")
+    elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+        sys.stderr.write(f"{path} is out of date; run: python -m peerbus.protocol.schema {path}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
