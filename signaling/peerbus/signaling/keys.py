@@ -153,7 +153,7 @@ class KeyStore:
                 f"restore {MASTER_KEY_FILE} or set {MASTER_KEY_VARIABLE}"
             )
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
+            data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             key = load_master_key(data_dir, master_key)
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except MasterKeyError as error:
