@@ -1,0 +1,192 @@
+// Writes the TypeScript types (frames.gen.ts) and the run-time shapes (shapes.gen.ts) of all frames, and the table of
+// errors (errors.gen.ts), from schema.json, which `python -m peerbus.protocol.schema` exports.
+// With --check it writes nothing and fails on a difference.
+import { readFileSync, writeFileSync } from "node:fs";
+
+const folder = new URL("../src/sdk/protocol/", import.meta.url);
+const schema = JSON.parse(readFileSync(new URL("schema.json", folder), "utf8"));
+const definitions = schema.$defs;
+const NOTICE = "// Generated from schema.json by scripts/generate-protocol.mjs; do not edit.\n";
+const MAX_SAFE = Number.MAX_SAFE_INTEGER;
+
+const nameOf = (ref) => ref.split("/").at(-1);
+const tagOf = (definition) => definition.properties.op?.enum?.[0];
+// `Error` would hide JavaScript's own.
+const typeName = (name) => (tagOf(definitions[name]) ? `${name}Frame` : name);
+
+const members = (union) => union.anyOf.map((item) => nameOf(item.$ref));
+const clientFrames = members(schema.ClientFrame);
+const serverFrames = members(schema.ServerFrame);
+
+function tsType(node) {
+  if (node.$ref) return typeName(nameOf(node.$ref));
+  if (node.anyOf) return node.anyOf.map(tsType).join(" | ");
+  if (node.enum) return node.enum.map((value) => JSON.stringify(value)).join(" | ");
+  if (node.type === "string") return node.contentEncoding === "base64" ? "Uint8Array" : "string";
+  if (node.type === "integer") return "number";
+  if (node.type === "boolean") return "boolean";
+  if (node.type === "null") return "null";
+  if (node.type === "array") {
+    const item = tsType(node.items ?? {});
+    return `readonly ${item.includes(" ") ? `(${item})` : item}[]`;
+  }
+  if (node.type === "object") return "Readonly<Record<string, unknown>>";
+  return "unknown";
+}
+
+function shape(node) {
+  if (node.$ref) return nameOf(node.$ref);
+  if (node.anyOf) return shapeOfUnion(node.anyOf);
+  if (node.enum) return `literal(${node.enum.map((value) => JSON.stringify(value)).join(", ")})`;
+  if (node.type === "string" && node.contentEncoding === "base64") return "bytes";
+  if (node.type === "string") return call("text", [node.minLength, node.maxLength], [0, undefined]);
+  if (node.type === "integer") return call("integer", [node.minimum, node.maximum], [undefined, MAX_SAFE]);
+  if (node.type === "boolean") return "flag";
+  if (node.type === "array") return `list(${shape(node.items ?? {})})`;
+  if (node.type === "object") return "object";
+  if (node.type === undefined) return "anything";
+  throw new Error(`No shape for ${JSON.stringify(node)}.`);
+}
+
+function shapeOfUnion(options) {
+  const others = options.filter((option) => option.type !== "null");
+  if (others.length === 1 && options.length === 2) return `nullable(${shape(others[0])})`;
+  const [textual, object] = others;
+  if (others.length === 2 && textual.type === "string" && object.$ref) {
+    return `textOr(${shape(textual)}, ${shape(object)})`;
+  }
+  throw new Error(`No shape for ${JSON.stringify(options)}.`);
+}
+
+/** A call with the arguments that differ from their defaults, as far as the last of them. */
+function call(name, given, defaults) {
+  const values = given.map((value, index) => value ?? defaults[index]);
+  while (values.length && values.at(-1) === defaults[values.length - 1]) values.pop();
+  return `${name}(${values.map((value) => (value === undefined ? "undefined" : digits(value))).join(", ")})`;
+}
+
+const digits = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "_");
+
+function initial(node) {
+  const value = node.default;
+  if (node.contentEncoding === "base64") return `() => new Uint8Array(0)`;
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return "() => ({})";
+  return `() => ${JSON.stringify(value)}`;
+}
+
+function field(definition, name) {
+  const node = definition.properties[name];
+  if (definition.required?.includes(name)) return `required(${shape(node)})`;
+  return "default" in node ? `optional(${shape(node)}, ${initial(node)})` : `optional(${shape(node)})`;
+}
+
+/** Every structure behind those it refers to. */
+function ordered() {
+  const done = new Set();
+  const visit = (name) => {
+    if (done.has(name)) return;
+    for (const match of JSON.stringify(definitions[name]).matchAll(/"\$ref":"[^"]*\/(\w+)"/g)) {
+      if (match[1] !== name) visit(match[1]);
+    }
+    done.add(name);
+  };
+  for (const name of [...clientFrames, ...serverFrames]) visit(name);
+  return [...done];
+}
+
+function comment(text, indent = "") {
+  if (!text) return "";
+  const lines = text.split("\n").map((line) => line.trimEnd());
+  if (lines.length === 1) return `${indent}/** ${lines[0]} */\n`;
+  return `${indent}/**\n${lines.map((line) => `${indent} *${line ? ` ${line}` : ""}\n`).join("")}${indent} */\n`;
+}
+
+function interfaceOf(name) {
+  const definition = definitions[name];
+  // A decoded frame has its defaults filled in; a frame to be sent may leave them out.
+  const isSent = clientFrames.includes(name) || name === "Resume";
+  const fields = Object.entries(definition.properties).map(([key, node]) => {
+    const isThere = definition.required?.includes(key) || ("default" in node && !isSent);
+    const type = key === "op" ? JSON.stringify(tagOf(definition)) : tsType(node);
+    return `${comment(node.description, "  ")}  readonly ${key}${isThere ? "" : "?"}: ${type};\n`;
+  });
+  return `${comment(definition.description)}export interface ${typeName(name)} {\n${fields.join("")}}\n`;
+}
+
+function union(name, members) {
+  return (
+    `export type ${name} =\n${members.map((member) => `  | ${typeName(member)}\n`).join("")}`.trimEnd() +
+    ";\n"
+  );
+}
+
+function framesText() {
+  const parts = [
+    NOTICE,
+    ordered().map(interfaceOf).join("\n"),
+    union("ClientFrame", clientFrames),
+    union("ServerFrame", serverFrames),
+    "export type AnyFrame = ClientFrame | ServerFrame;\n",
+  ];
+  return parts.join("\n");
+}
+
+const PIECES = [
+  ...[
+    "anything",
+    "bytes",
+    "flag",
+    "integer",
+    "list",
+    "literal",
+    "nullable",
+    "object",
+    "optional",
+    "required",
+  ],
+  ...["type Shape", "struct", "text", "textOr"],
+];
+
+function shapesText() {
+  const structs = ordered().map((name) => {
+    const definition = definitions[name];
+    const names = Object.keys(definition.properties).filter((key) => key !== "op");
+    const body = names.map((key) => `  ${key}: ${field(definition, key)},\n`).join("");
+    const tag = JSON.stringify(tagOf(definition) ?? null);
+    return `const ${name} = struct(${tag}, ${body ? `{\n${body}}` : "{}"});\n`;
+  });
+  const table = (name, frames) =>
+    `export const ${name}: Readonly<Record<string, Shape>> = {\n` +
+    `${frames.map((frame) => `  ${tagOf(definitions[frame])}: ${frame},\n`).join("")}};\n`;
+  const body = structs.join("\n");
+  const used = PIECES.filter((piece) => new RegExp(`\\b${piece}\\b`).test(`${body} type Shape`));
+  const header = `import {\n${used.map((piece) => `  ${piece},\n`).join("")}} from "./shape";\n`;
+  const tables = [table("CLIENT_FRAMES", clientFrames), table("SERVER_FRAMES", serverFrames)];
+  return [NOTICE, header, body, ...tables].join("\n");
+}
+
+function errorsText() {
+  const rows = Object.entries(schema.errors).map(
+    ([code, row]) => `  ${code}: [${row.is_retryable}, ${row.close_code}, ${JSON.stringify(row.meaning)}],\n`,
+  );
+  return `${NOTICE}
+/** Of each code: whether a retry can help, the close code, and what it means. */
+export const ERRORS = {
+${rows.join("")}} as const satisfies Record<string, readonly [boolean, number, string]>;
+`;
+}
+
+const outputs = {
+  "errors.gen.ts": errorsText(),
+  "frames.gen.ts": framesText(),
+  "shapes.gen.ts": shapesText(),
+};
+const isCheck = process.argv.includes("--check");
+for (const [name, text] of Object.entries(outputs)) {
+  const file = new URL(name, folder);
+  if (!isCheck) writeFileSync(file, text);
+  else if (readFileSync(file, "utf8") !== text) {
+    console.error(`${name} does not follow from schema.json; run: node scripts/generate-protocol.mjs`);
+    process.exitCode = 1;
+  }
+}
