@@ -60,8 +60,8 @@ class Codec(Generic[F]):
     """
     One encoding, for one direction.
 
-    `decode` gives one item per frame of the transport message: the frame, or a `Rejected` in its place, so that
-    one bad frame of a batch costs only itself.
+    `decode` gives one item per frame of the transport message: the frame, or a `Rejected` in its place, so
+    that one bad frame of a batch costs only itself.
     """
 
     def __init__(self, encoding: EncodingName, frame_type: Any, *, max_bytes: int) -> None:
@@ -102,6 +102,8 @@ class Codec(Generic[F]):
             raws = self._batch.decode(data)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
             return [Rejected(_bad_frame(error))]
+        if not raws:
+            return [Rejected(ProtocolError(ErrorCode.BAD_FRAME, "A batch has at least one frame."))]
         if len(raws) > MAX_BATCH_FRAMES:
             text = f"{len(raws)} frames in one batch; at most {MAX_BATCH_FRAMES} are taken."
             return [Rejected(ProtocolError(ErrorCode.TOO_LARGE, text))]
@@ -144,8 +146,8 @@ def check_frame(frame: object) -> None:
     """
     Checks the free-form values of a frame.
 
-    Raises `ProtocolError` (`bad_request`) where content is not JSON-shaped, too deep or out of the number range,
-    or where a message carries not exactly one of `content` and `binary`.
+    Raises `ProtocolError` (`bad_request`) where content is not JSON-shaped, too deep or out of the number
+    range, or where a message carries not exactly one of `content` and `binary`.
     """
     if isinstance(frame, Send | Message):
         content = frame.content
@@ -160,7 +162,7 @@ def check_frame(frame: object) -> None:
 
 
 def check_value(value: Any, depth: int = 0) -> None:
-    """Raises `ProtocolError` (`bad_request`) unless `value` means the same in JSON, MessagePack and JavaScript."""
+    """Raises `ProtocolError` (`bad_request`) unless JSON, MessagePack and JavaScript agree on `value`."""
     kind = type(value)
     if kind is str or kind is bool or value is None:
         return
