@@ -1,0 +1,113 @@
+"""
+The `peerbus` command: what may follow it, and which program that is.
+
+Owns the first word of the command line. Never parses what stands behind it (each program does that itself)
+and never imports the server: `serve` and `keys` run `python -m peerbus.signaling`, `serve` below a
+supervisor. Imports only what the command needs, so that all of them start quickly.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final, NoReturn
+
+USAGE_CODE: Final = 2
+"""The exit code for a command line or a setting that makes no sense."""
+INTERRUPTED_CODE: Final = 130
+"""The exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+
+HELP: Final = """\
+usage: peerbus <command> [options]
+
+  serve            run the server                      peerbus serve --help
+  keys             create, list and revoke keys        peerbus keys --help
+  chat <link>      join a channel in the terminal      peerbus chat --help
+  help [command]   this text, or that of a command
+  --version        the version
+"""
+
+_NEW_EPOCH: Final = "--new-epoch"
+_NEW_EPOCH_VARIABLE: Final = "PEERBUS_NEW_EPOCH"
+_DRAIN_VARIABLE: Final = "PEERBUS_DRAIN_MS"
+_DEFAULT_DRAIN_MS: Final = 5_000
+# What a server needs to end besides draining: the last commit, closing files, Python's own end.
+_SHUTDOWN_MS: Final = 10_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command line (default: this process's) and returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments:
+        sys.stderr.write(HELP)
+        return USAGE_CODE
+    name, rest = arguments[0], arguments[1:]
+    if name in ("help", "-h", "--help"):
+        if not rest:
+            sys.stdout.write(HELP)
+            return 0
+        name, rest = rest[0], ["--help"]
+    command = _COMMANDS.get(name)
+    if command is None:
+        sys.stderr.write(f"peerbus: there is no command {name!r} (see peerbus help)\n")
+        return USAGE_CODE
+    try:
+        return command(rest)
+    except KeyboardInterrupt:
+        return INTERRUPTED_CODE
+
+
+def _serve(arguments: list[str]) -> int:
+    from peerbus.client.supervisor import ChildSpec, supervise
+
+    command = [*_signaling(), "serve"]
+    signaling = ChildSpec(
+        name="signaling",
+        argv=[*command, *arguments],
+        # A new epoch is wanted once, not again after a crash.
+        restart_argv=[*command, *(argument for argument in arguments if argument != _NEW_EPOCH)],
+        first_start_only=frozenset({_NEW_EPOCH_VARIABLE}),
+    )
+    return supervise([signaling], grace_ms=_drain_ms() + _SHUTDOWN_MS)
+
+
+def _keys(arguments: list[str]) -> NoReturn:
+    command = [*_signaling(), "keys", *arguments]
+    os.execv(command[0], command)  # noqa: S606 - our own command line, without a shell
+
+
+def _chat(arguments: list[str]) -> int:
+    from peerbus.client.chat import main as chat
+
+    return chat(arguments)
+
+
+def _version(_arguments: list[str]) -> int:
+    from importlib.metadata import version
+
+    sys.stdout.write(f"peerbus {version('peerbus')}\n")
+    return 0
+
+
+def _signaling() -> list[str]:
+    return [sys.executable, "-m", "peerbus.signaling"]
+
+
+def _drain_ms() -> int:
+    """How long the server drains. A value that makes no sense is the server's to refuse."""
+    text = os.environ.get(_DRAIN_VARIABLE, "")
+    return int(text) if text.isascii() and text.isdecimal() else _DEFAULT_DRAIN_MS
+
+
+_COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
+    "serve": _serve,
+    "keys": _keys,
+    "chat": _chat,
+    "--version": _version,
+    "-V": _version,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
