@@ -22,9 +22,12 @@ from peerbus.signaling.log.interface import (
     visible,
 )
 from peerbus.signaling.log.memory import MemoryStore
+from peerbus.signaling.log.sqlite import Opening, SqliteStore
+from peerbus.signaling.log.writer import AppendCallback, LogWriter, WriterLimits, WriterStatus
 
 __all__ = [
     "Append",
+    "AppendCallback",
     "AppendResult",
     "Appended",
     "ChannelKey",
@@ -32,12 +35,17 @@ __all__ = [
     "Conflict",
     "Delivery",
     "Entry",
+    "LogWriter",
     "MemoryStore",
+    "Opening",
     "Page",
     "Range",
     "Refused",
+    "SqliteStore",
     "Store",
     "StoreError",
     "UnknownChannelError",
+    "WriterLimits",
+    "WriterStatus",
     "visible",
 ]

@@ -1,0 +1,463 @@
+"""The message log in SQLite: one file in the data folder, every acknowledged group committed and fsynced.
+
+Owns the database and its connections: one that writes, used by one thread at a time, and some that read,
+usable from any thread. Its promise is `local-fsync`. What is known of a channel while it is in use is kept in
+memory, and trusted only as long as every commit succeeds; after a failure it is read again.
+
+A failed commit is rolled back and its group refused. A full disk needs nothing more: the next group is tried
+as it comes. After any other failure the connection is closed; the next call opens a new one, and first makes
+sure that everything in the file is on the disk (see `schema.set_up_writer`).
+
+All channels of a database share one epoch. A new one is made when the database has fewer commits than the
+folder's witness has seen, or is a copy (see `folder`); `SqliteStore.opening` says what was found.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from peerbus.protocol.errors import ErrorCode
+from peerbus.signaling.log.folder import DataFolder
+from peerbus.signaling.log.interface import (
+    IDEMPOTENCY_RETENTION_MS,
+    MESSAGES_MAX_PER_CHANNEL,
+    TRIM_ROWS_MAX,
+    Append,
+    Appended,
+    AppendResult,
+    ChannelKey,
+    ChannelState,
+    Conflict,
+    Delivery,
+    Page,
+    Range,
+    Refused,
+    StoreError,
+    UnknownChannelError,
+    trimmed_tail,
+)
+from peerbus.signaling.log.rows import (
+    INSERT_CHANNEL,
+    INSERT_ENTRY,
+    OFFSET_MAX,
+    ChannelRow,
+    delete_below,
+    entry_row,
+    read_page,
+    select_channel,
+)
+from peerbus.signaling.log.schema import (
+    CHANNELS_MAX,
+    Connection,
+    check_or_create,
+    connect,
+    passes_by_itself,
+    set_up_reader,
+    set_up_writer,
+    store_error,
+)
+
+_KNOWN_CHANNELS_MAX: Final = 20_000
+_NEW_CHANNELS_MAX: Final = 500
+_SWEEP_ROWS: Final = 500
+_SWEEPS_PER_RETENTION: Final = 24
+
+_INSERT_RETRY: Final = "INSERT INTO retries VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT_RETRY: Final = (
+    "SELECT offset, time_ms, fingerprint FROM retries"
+    " WHERE channel = ? AND identity = ? AND idempotency_key = ?"
+)
+_SELECT_RETRIES: Final = (
+    "SELECT channel, identity, idempotency_key, time_ms FROM retries"
+    " WHERE (channel, identity, idempotency_key) > (?, ?, ?)"
+    " ORDER BY channel, identity, idempotency_key LIMIT ?"
+)
+_DELETE_RETRY: Final = "DELETE FROM retries WHERE channel = ? AND identity = ? AND idempotency_key = ?"
+
+# (channel number, identity, key), and the (offset, time_ms, fingerprint) that stands under it.
+_Retry = tuple[int, str, str]
+_First = tuple[int, int, bytes]
+
+
+class Opening(NamedTuple):
+    """What was found when the store was opened: a new database; else why it got new epochs, if it did."""
+
+    created: bool
+    restored: str | None
+
+
+class _Plan:
+    """What one group comes to: its results, the rows to insert, and the channels' heads and tails
+    afterwards.
+    """
+
+    __slots__ = ("entries", "heads", "results", "retries", "tails")
+
+    def __init__(self) -> None:
+        self.results: list[AppendResult] = []
+        self.entries: list[tuple[Any, ...]] = []
+        self.retries: list[tuple[Any, ...]] = []
+        self.heads: dict[ChannelRow, int] = {}
+        self.tails: dict[ChannelRow, int] = {}
+
+
+class SqliteStore:
+    """`Store` in `peerbus.db` in a data folder, which it holds until `close`.
+
+    `new_epoch` gives a short random id, different each time. `connect_to` opens the connection that writes.
+    Raises `StoreError` when the folder or the database can't be used.
+    """
+
+    promise: Delivery = "local-fsync"
+    blocking = True
+
+    def __init__(
+        self,
+        folder: Path,
+        new_epoch: Callable[[], str],
+        *,
+        messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
+        idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+        connect_to: Callable[[Path], Connection] = connect,
+    ) -> None:
+        self._new_epoch = new_epoch
+        self._messages_max = messages_max_per_channel
+        self._retention_ms = idempotency_retention_ms
+        self._connect_to = connect_to
+        # Channels as they are in the database, and those that were opened but have no row yet.
+        self._known: dict[ChannelKey, ChannelRow] = {}
+        self._new: dict[ChannelKey, ChannelRow] = {}
+        self._next_no = 1
+        self._epoch = ""
+        self._commits = 0
+        self._is_proven = True
+        self._sweep_after: _Retry | None = None
+        self._sweep_due_ms = 0
+        self._writer: Connection | None = None
+        self._readers: deque[sqlite3.Connection] = deque()
+        self._folder = DataFolder(folder)
+        self._database = self._folder.database
+        try:
+            with self._failing():
+                self.opening = self._open()
+        except StoreError:
+            self.close()
+            raise
+
+    def _open(self) -> Opening:
+        db = self._connect_to(self._database)
+        self._writer = db
+        created = check_or_create(db, self._database, self._new_epoch())
+        set_up_writer(db)
+        self._load(db)
+        restored = None if created else self._restored()
+        if restored is not None:
+            self._epoch = self._new_epoch()
+        self._store_epoch(db, self._epoch)
+        self._folder.write_witness(self._commits)
+        return Opening(created, restored)
+
+    def _load(self, db: Connection) -> None:
+        meta = dict(db.execute("SELECT name, value FROM meta").fetchall())
+        self._epoch = meta["epoch"]
+        self._commits = meta["commits"]
+        highest = db.execute("SELECT max(no) FROM channels").fetchone()[0] or 0
+        self._next_no = max(self._next_no, highest + 1)
+
+    def _restored(self) -> str | None:
+        """Why the database seems to have been put back from a copy, if it does."""
+        witness = self._folder.read_witness()
+        if witness is None:
+            return "its witness file is missing"
+        if self._commits < witness.commits:
+            return f"it lacks the last {witness.commits - self._commits} commits"
+        if self._folder.database_inode != witness.inode:
+            return "it is a copy"
+        return None
+
+    def close(self) -> None:
+        """See `Store`. Closing again does nothing."""
+        connections = [*self._readers] if self._writer is None else [*self._readers, self._writer]
+        self._readers.clear()
+        self._writer = None
+        for db in connections:
+            _close(db)
+        self._folder.close()
+
+    # Channels
+
+    def open_channel(self, key: ChannelKey, name: str, mode: str, now_ms: int) -> ChannelState:
+        """See `Store`. A new channel gets its row with its first entry, or together with many others."""
+        with self._writing() as db:
+            channel = self._find(db, key)
+            if channel is None:
+                if len(self._new) >= _NEW_CHANNELS_MAX:
+                    self._store_new_channels(db)
+                channel = self._new[key] = ChannelRow(self._next_no, key, name, mode, now_ms)
+                self._next_no += 1
+            return channel.state(self._epoch)
+
+    def _find(self, db: Connection, key: ChannelKey) -> ChannelRow | None:
+        channel = self._known.get(key) or self._new.get(key)
+        if channel is None:
+            channel = select_channel(db, key)
+            if channel is not None:
+                self._known[key] = channel
+        return channel
+
+    def _find_stored(self, db: Connection, key: ChannelKey) -> ChannelRow:
+        """The channel, with a row in the database. Raises `UnknownChannelError`."""
+        channel = self._find(db, key)
+        if channel is None:
+            raise UnknownChannelError(key)
+        if not channel.stored:
+            self._store_new_channels(db)
+        return channel
+
+    def _store_new_channels(self, db: Connection) -> None:
+        new = list(self._new.values())
+        self._transact(db, lambda: db.executemany(INSERT_CHANNEL, [channel.row() for channel in new]))
+        self._now_stored(new)
+
+    def _now_stored(self, channels: Sequence[ChannelRow]) -> None:
+        for channel in channels:
+            channel.stored = True
+            self._known[channel.key] = channel
+            self._new.pop(channel.key, None)
+
+    def set_locked(self, key: ChannelKey, locked: bool) -> ChannelState:
+        """See `Store`."""
+        with self._writing() as db:
+            channel = self._find_stored(db, key)
+            row = (int(locked), channel.no)
+            self._transact(db, lambda: db.execute("UPDATE channels SET locked = ? WHERE no = ?", row))
+            channel.locked = locked
+            return channel.state(self._epoch)
+
+    def trim(self, key: ChannelKey, before: int, rows_max: int = TRIM_ROWS_MAX) -> ChannelState:
+        """See `Store`."""
+        with self._writing() as db:
+            channel = self._find_stored(db, key)
+            tail = min(before, channel.head + 1, channel.tail + rows_max)
+            if tail > channel.tail:
+                self._transact(db, lambda: delete_below(db, channel, tail))
+                channel.tail = tail
+            return channel.state(self._epoch)
+
+    def new_epochs(self) -> None:
+        """See `Store`."""
+        with self._writing() as db:
+            epoch = self._new_epoch()
+            self._store_epoch(db, epoch)
+            self._epoch = epoch
+
+    def _store_epoch(self, db: Connection, epoch: str) -> None:
+        self._transact(db, lambda: db.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (epoch,)))
+
+    # Appending
+
+    def append_group(self, group: Sequence[Append]) -> list[AppendResult]:
+        """See `Store`.
+
+        The group is planned as if all its keys were new. The database says if one is not: then they are all
+        looked up, and the group is planned again.
+        """
+        with self._writing() as db:
+            if len(self._known) >= _KNOWN_CHANNELS_MAX:
+                self._known.clear()
+            plan = self._plan(db, group, {})
+            try:
+                self._commit(db, plan)
+            except sqlite3.IntegrityError:
+                plan = self._plan(db, group, self._first_appends(db, group))
+                self._commit(db, plan)
+            return plan.results
+
+    def _plan(self, db: Connection, group: Sequence[Append], first: dict[_Retry, _First]) -> _Plan:
+        """What the group comes to, when `first` stands under its keys. Adds to `first`."""
+        plan = _Plan()
+        results, heads = plan.results, plan.heads
+        for append in group:
+            channel = self._find(db, append.channel)
+            if channel is None:
+                results.append(Refused(ErrorCode.NOT_FOUND, "the channel was never opened"))
+                continue
+            offset = heads.get(channel, channel.head) + 1
+            if offset > OFFSET_MAX or channel.no >= CHANNELS_MAX:
+                results.append(Refused(ErrorCode.QUOTA_EXCEEDED, "the log has no more numbers to give"))
+                continue
+            if append.idempotency_key is not None:
+                retry = (channel.no, append.identity, append.idempotency_key)
+                earlier = first.get(retry)
+                if earlier is not None:
+                    first_offset, time_ms, fingerprint = earlier
+                    same = fingerprint == append.fingerprint
+                    results.append(Appended(first_offset, time_ms, True) if same else Conflict(first_offset))
+                    continue
+                first[retry] = record = (offset, append.time_ms, append.fingerprint)
+                plan.retries.append(retry + record)
+            heads[channel] = offset
+            plan.entries.append(entry_row(channel.id_of(offset), append))
+            results.append(Appended(offset, append.time_ms))
+        for channel, head in heads.items():
+            tail = trimmed_tail(channel.tail, head, self._messages_max)
+            if tail > channel.tail:
+                plan.tails[channel] = tail
+        return plan
+
+    def _commit(self, db: Connection, plan: _Plan) -> None:
+        if not plan.entries:
+            return
+        new = [channel for channel in plan.heads if not channel.stored]
+
+        def insert() -> None:
+            if new:
+                db.executemany(INSERT_CHANNEL, [channel.row() for channel in new])
+            if plan.retries:
+                db.executemany(_INSERT_RETRY, plan.retries)
+            db.executemany(INSERT_ENTRY, plan.entries)
+            for channel, tail in plan.tails.items():
+                delete_below(db, channel, tail)
+
+        self._transact(db, insert)
+        self._now_stored(new)
+        for channel, head in plan.heads.items():
+            channel.head = head
+        for channel, tail in plan.tails.items():
+            channel.tail = tail
+
+    def _first_appends(self, db: Connection, group: Sequence[Append]) -> dict[_Retry, _First]:
+        """What stands in the database under the group's keys."""
+        first: dict[_Retry, _First] = {}
+        for append in group:
+            channel = self._find(db, append.channel)
+            if channel is not None and append.idempotency_key is not None:
+                retry = (channel.no, append.identity, append.idempotency_key)
+                found = db.execute(_SELECT_RETRY, retry).fetchone()
+                if found is not None:
+                    first[retry] = found
+        return first
+
+    def maintain(self, now_ms: int) -> bool:
+        """See `Store`. After a failure it also tries whether the disk can be written to again."""
+        with self._writing() as db:
+            if not self._is_proven:
+                self._transact(db, lambda: None)
+            if self._sweep_after is None and now_ms < self._sweep_due_ms:
+                return False
+            start = self._sweep_after or (0, "", "")
+            rows = db.execute(_SELECT_RETRIES, (*start, _SWEEP_ROWS)).fetchall()
+            old = [row[:3] for row in rows if row[3] < now_ms - self._retention_ms]
+            if old:
+                self._transact(db, lambda: db.executemany(_DELETE_RETRY, old))
+            if len(rows) == _SWEEP_ROWS:
+                self._sweep_after = rows[-1][:3]
+                return True
+            self._sweep_after = None
+            self._sweep_due_ms = now_ms + self._retention_ms // _SWEEPS_PER_RETENTION
+            return False
+
+    # Reading
+
+    def read(self, key: ChannelKey, identity: str, wanted: Range, limit_bytes: int) -> Page:
+        """See `Store`."""
+        # Looked up before the database is: a channel that gets its row in between is then found there.
+        new = self._new.get(key)
+        db: sqlite3.Connection | None = None
+        try:
+            db = self._take_reader()
+            db.execute("BEGIN")
+            channel = select_channel(db, key) or new
+            page = (
+                None
+                if channel is None
+                else read_page(db, channel, identity, wanted, limit_bytes, self._epoch)
+            )
+            db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if db is not None:
+                _close(db)
+            raise store_error(error, self._database) from error
+        self._readers.append(db)
+        if page is None:
+            raise UnknownChannelError(key)
+        return page
+
+    def _take_reader(self) -> sqlite3.Connection:
+        try:
+            return self._readers.pop()
+        except IndexError:
+            db = connect(self._database)
+            set_up_reader(db)
+            return db
+
+    # Transactions and failures
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        """The connection that writes, opened again if a failure closed it."""
+        with self._failing():
+            yield self._writer or self._reopen()
+
+    def _reopen(self) -> Connection:
+        db = self._connect_to(self._database)
+        try:
+            set_up_writer(db)
+            known_commits = self._commits
+            self._load(db)
+            if self._commits < known_commits:
+                raise StoreError("storage_damaged", f"{self._database} was replaced by an older one")
+            # A group whose commit failed may be in the file after all, with its new channels.
+            found = [select_channel(db, key) for key in self._new]
+        except BaseException:
+            _close(db)
+            raise
+        self._now_stored([channel for channel in found if channel is not None])
+        self._writer = db
+        return db
+
+    def _transact(self, db: Connection, work: Callable[[], object]) -> None:
+        """Run `work` and commit. Raises what SQLite raises; then nothing is committed."""
+        commits = self._commits + 1
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            work()
+            db.execute("UPDATE meta SET value = ? WHERE name = 'commits'", (commits,))
+            db.execute("COMMIT")
+        except BaseException:
+            _roll_back(db)
+            raise
+        self._commits = commits
+        self._is_proven = True
+        self._folder.note_commit(commits)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn what SQLite raises into `StoreError`, and be ready for the next call."""
+        try:
+            yield
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
+            failure = store_error(error, self._database)
+            self._known.clear()
+            self._is_proven = self._is_proven and failure.code == "unstorable"
+            db = self._writer
+            if db is not None and (db.in_transaction or not passes_by_itself(error)):
+                self._writer = None
+                _close(db)
+            raise failure from error
+
+
+def _roll_back(db: Connection) -> None:
+    """End a failed transaction, if SQLite has not done so. If it can't, the connection is closed later."""
+    with suppress(sqlite3.Error):
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+
+
+def _close(db: Connection) -> None:
+    """Close a connection; what is committed is on the disk already, so a failure changes nothing."""
+    with suppress(sqlite3.Error):
+        db.close()
