@@ -1,0 +1,16 @@
+import { defineConfig } from "vitest/config";
+import { viteFactories } from "./scripts/factory-modules.mjs";
+import { version } from "./scripts/version.mjs";
+
+export default defineConfig({
+  plugins: [viteFactories()],
+  define: { __PEERBUS_VERSION__: JSON.stringify(version) },
+  test: {
+    include: ["test/**/*.test.ts"],
+    environment: "node",
+    passWithNoTests: true,
+    restoreMocks: true,
+    // One worker: the tests share two cores with nobody, and run in the same order everywhere.
+    fileParallelism: false,
+  },
+});
