@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from peerbus.protocol.secrets import Secret
+from peerbus.protocol.secrets import Secret, SecretBytes
 
 VERSION: Final = 1
 """The protocol version this package speaks."""
@@ -54,9 +54,11 @@ class Resume(Struct, frozen=True, omit_defaults=True, kw_only=True):
     live_epoch: str = ""
     live_seq: Offset = 0
     """How many frames of the live class were received in `live_epoch`."""
+    order: Offset = 0
+    """The join order given before, announced again after a restart of the server; 0 for none."""
 
 
-class Connect(Frame, tag="connect"):
+class Connect(Frame, frozen=True, tag="connect", kw_only=True):
     """The first frame of a connection; everything secret travels in it."""
 
     id: RequestId
@@ -65,13 +67,14 @@ class Connect(Frame, tag="connect"):
     scope: Literal["private", "public"] = "private"
     channel: str
     mode: Literal["open", "sealed"] = "open"
-    join_token: bytes = b""
-    """32 bytes derived from the password by the client, or empty without one."""
+    join_token: SecretBytes | None = None
+    """32 bytes derived from the password by the client; none without one."""
     channel_id: bytes = b""
     """Optional: the id the client expects; a mismatch is refused."""
     agent: str = ""
     """The wanted name; empty lets the server choose a label."""
-    lineage_secret: Annotated[bytes, Meta(min_length=16, max_length=16)]
+    lineage_secret: SecretBytes
+    """16 random bytes, made once per connection object."""
     resume: Resume | None = None
     attributes: Attributes = {}
     capabilities: list[str] = []
@@ -91,7 +94,7 @@ Filter: TypeAlias = str | GlobFilter
 """A string is an RE2 expression that must match the whole agent name."""
 
 
-class Send(Frame, tag="send"):
+class Send(Frame, frozen=True, tag="send", kw_only=True):
     """A message for everyone, for `to`, or for whom `filter` matches at this moment."""
 
     id: RequestId | UnsetType = UNSET
@@ -109,7 +112,7 @@ class Send(Frame, tag="send"):
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
 
 
-class Receive(Frame, tag="receive"):
+class Receive(Frame, frozen=True, tag="receive", kw_only=True):
     """
     Asks for stored messages by range. Both bounds are exclusive.
 
@@ -123,20 +126,20 @@ class Receive(Frame, tag="receive"):
     types: list[TypeName] = []
 
 
-class Update(Frame, tag="update"):
+class Update(Frame, frozen=True, tag="update", kw_only=True):
     """Replaces the sender's own attributes."""
 
     id: RequestId
     attributes: Attributes
 
 
-class Members(Frame, tag="members"):
+class Members(Frame, frozen=True, tag="members", kw_only=True):
     """Asks who is here."""
 
     id: RequestId
 
 
-class Kick(Frame, tag="kick"):
+class Kick(Frame, frozen=True, tag="kick", kw_only=True):
     """Removes a member, by name or by session; needs the grant `kick`."""
 
     id: RequestId
@@ -145,28 +148,28 @@ class Kick(Frame, tag="kick"):
     reason: Annotated[str, Meta(max_length=256)] = ""
 
 
-class Lock(Frame, tag="lock"):
+class Lock(Frame, frozen=True, tag="lock", kw_only=True):
     """Closes the channel to newcomers, or opens it again; needs the grant `lock`."""
 
     id: RequestId
     locked: bool
 
 
-class Renew(Frame, tag="renew"):
+class Renew(Frame, frozen=True, tag="renew", kw_only=True):
     """Puts a new credential in the place of one that is about to expire."""
 
     id: RequestId
     api_key: Secret
 
 
-class Ping(Frame, tag="ping"):
+class Ping(Frame, frozen=True, tag="ping", kw_only=True):
     """Keeps the session alive and tells how far the client has read, so that the server can forget."""
 
     offset: Offset = 0
     live_seq: Offset = 0
 
 
-class Bye(Frame, tag="bye"):
+class Bye(Frame, frozen=True, tag="bye", kw_only=True):
     """The client leaves for good: its name is free at once, and nothing is kept for it."""
 
 
@@ -213,7 +216,7 @@ class LimitsInfo(Struct, frozen=True, kw_only=True):
     history_page: int
 
 
-class Connected(Frame, tag="connected"):
+class Connected(Frame, frozen=True, tag="connected", kw_only=True):
     """The reply to `connect`."""
 
     id: RequestId
@@ -249,7 +252,7 @@ class Connected(Frame, tag="connected"):
     correlation_id: str
 
 
-class Ack(Frame, tag="ack"):
+class Ack(Frame, frozen=True, tag="ack", kw_only=True):
     """A request has been done. For a message it says what is promised from here on."""
 
     id: RequestId
@@ -262,7 +265,7 @@ class Ack(Frame, tag="ack"):
     is_duplicate: bool = False
 
 
-class Message(Frame, tag="message"):
+class Message(Frame, frozen=True, tag="message", kw_only=True):
     """A message, pushed or as part of a `history`."""
 
     delivery: Delivery
@@ -272,7 +275,8 @@ class Message(Frame, tag="message"):
     time_ms: int
     """Server time, milliseconds since 1970."""
     sender: str
-    sender_session: str
+    sender_session: str | UnsetType = UNSET
+    """Only for live and lossy messages: the session to answer."""
     identity: str
     type: str
     custom_event_type: str | UnsetType = UNSET
@@ -285,7 +289,7 @@ class Message(Frame, tag="message"):
     idempotency_key: str | UnsetType = UNSET
 
 
-class History(Frame, tag="history"):
+class History(Frame, frozen=True, tag="history", kw_only=True):
     """The reply to `receive`: messages by rising offset."""
 
     id: RequestId
@@ -300,7 +304,7 @@ class History(Frame, tag="history"):
     """What to pass as `after` (or, going back, as `before`) to go on."""
 
 
-class MembersReply(Frame, tag="members_reply"):
+class MembersReply(Frame, frozen=True, tag="members_reply", kw_only=True):
     """The reply to `members`."""
 
     id: RequestId
@@ -315,7 +319,7 @@ class Departure(Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: Literal["left", "lost", "replaced", "kicked", "expired", "closed"] = "left"
 
 
-class Presence(Frame, tag="presence"):
+class Presence(Frame, frozen=True, tag="presence", kw_only=True):
     """Who came, who changed, who went since the last one."""
 
     joined: list[Member] = []
@@ -323,13 +327,13 @@ class Presence(Frame, tag="presence"):
     left: list[Departure] = []
 
 
-class ChannelUpdate(Frame, tag="channel"):
+class ChannelUpdate(Frame, frozen=True, tag="channel", kw_only=True):
     """The channel was locked or unlocked."""
 
     is_locked: bool
 
 
-class Error(Frame, tag="error"):
+class Error(Frame, frozen=True, tag="error", kw_only=True):
     """A request (`id`) failed, or something without an id did."""
 
     id: RequestId | UnsetType = UNSET
@@ -341,7 +345,7 @@ class Error(Frame, tag="error"):
     details: dict[str, Any] = {}
 
 
-class Reset(Frame, tag="reset"):
+class Reset(Frame, frozen=True, tag="reset", kw_only=True):
     """Frames of the live class were dropped on an open connection: the count starts anew."""
 
     live_epoch: str
@@ -349,17 +353,17 @@ class Reset(Frame, tag="reset"):
     live_recovered: bool = False
 
 
-class Expiring(Frame, tag="expiring"):
+class Expiring(Frame, frozen=True, tag="expiring", kw_only=True):
     """The credential ends soon; `renew` keeps the session."""
 
     expires_in_ms: int
 
 
-class Pong(Frame, tag="pong"):
+class Pong(Frame, frozen=True, tag="pong", kw_only=True):
     """The answer to `ping`, at once."""
 
 
-class Closing(Frame, tag="closing"):
+class Closing(Frame, frozen=True, tag="closing", kw_only=True):
     """The last frame before the server closes the connection."""
 
     close_code: int

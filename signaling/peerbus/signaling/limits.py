@@ -53,7 +53,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     silence_timeout_ms: int = 25_000
     resume_window_ms: int = 30_000
     stalled_reader_ms: int = 30_000
-    poll_hold_ms: int = 25_000
+    poll_hold_ms: int = 20_000
     body_timeout_ms: int = 10_000
     drain_ms: int = 5_000
     expiry_warning_ms: int = 60_000

@@ -1,0 +1,162 @@
+"""
+One signaling process from its configuration to its end.
+
+Owns putting the parts together, start and shutdown in order, and the lines an operator sees. Never handles a frame.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from aiohttp import web
+
+from peerbus.protocol.credentials import DeveloperKey
+from peerbus.signaling.assets import AssetsMissing, assets_dir
+from peerbus.signaling.config import ConfigError, ServeConfig
+from peerbus.signaling.http_api import HttpApi
+from peerbus.signaling.keys import KeyStore, KeyStoreError
+from peerbus.signaling.listener import Listener, ListenError, bind
+from peerbus.signaling.log import StoreError
+from peerbus.signaling.log.sqlite import SqliteStore
+from peerbus.signaling.log.writer import LogWriter, WriterLimits
+from peerbus.signaling.master_key import MASTER_KEY_VARIABLE
+from peerbus.signaling.pages import Pages
+from peerbus.signaling.parent import watch_parent
+from peerbus.signaling.server import Server
+from peerbus.signaling.tls import TlsSetup, tls_setup
+
+_log: Final = logging.getLogger("peerbus.signaling")
+_EPOCH_BYTES: Final = 9
+
+
+class StartError(Exception):
+    """The server cannot start; the text is one line for a person, the exit code is 2."""
+
+
+def open_store(config: ServeConfig) -> SqliteStore:
+    """The message log in the data folder. Raises `StoreError`."""
+    store = SqliteStore(
+        config.data_dir,
+        lambda: secrets.token_urlsafe(_EPOCH_BYTES),
+        messages_max_per_channel=config.limits.messages_per_channel,
+        idempotency_retention_ms=config.limits.idempotency_retention_ms,
+    )
+    if store.opening.restored is not None:
+        _log.warning(
+            "the database seems to have been restored (%s): all channels have new epochs",
+            store.opening.restored,
+        )
+    if config.new_epoch:
+        store.new_epochs()
+    return store
+
+
+async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None = None) -> None:
+    """
+    Runs until SIGTERM, SIGINT or the end of the parent process; `on_ready` gets the address.
+
+    Raises `StartError`.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    watch_parent(lambda: _tell(loop, stop), grace_s=config.limits.drain_ms / 1000 + 5)
+    async with AsyncExitStack() as stack:
+        try:
+            await _start(config, stack, on_ready)
+        except (KeyStoreError, StoreError, ConfigError, ListenError) as error:
+            raise StartError(str(error)) from None
+        await stop.wait()
+        _log.info("shutting down")
+
+
+async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[[str], None] | None) -> None:
+    """Every part that is started is stopped by the stack, in reverse order."""
+    wall_ms = time.time_ns() // 1_000_000
+    sockets = bind(config.host, config.port)
+    for listener_socket in sockets:
+        stack.callback(listener_socket.close)
+    keys = KeyStore.open(config.data_dir, master_key=os.environ.pop(MASTER_KEY_VARIABLE, None))
+    stack.callback(keys.close)
+    store = open_store(config)
+    stack.callback(store.close)
+    first_key = keys.bootstrap(wall_ms)
+    if config.is_demo_on:
+        keys.open_demo(wall_ms)
+    tls = tls_setup(config, datetime.now(UTC))
+    limits = config.limits
+    log = LogWriter(
+        store, limits=WriterLimits(queue=limits.append_queue, queue_bytes=limits.append_queue_bytes)
+    )
+    stack.push_async_callback(log.close)
+    server = Server(config.limits, log, keys, version=version("peerbus"))
+    app = web.Application(client_max_size=config.limits.frame_bytes)
+    listener = Listener(limits.handshake_timeout_ms)
+    HttpApi(config, server, on_request=listener.first_request).add_to(app)
+    _add_pages(app)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    assert runner.server is not None
+    server.sweeps.append(listener.sweep)
+    ticking = asyncio.create_task(server.run())
+    stack.callback(ticking.cancel)
+    stack.push_async_callback(server.drain)
+    await listener.listen(runner.server, sockets, None if tls is None else tls.context, server.now_ms)
+    stack.callback(listener.close)
+    port = sockets[0].getsockname()[1]
+    address = f"{'http' if tls is None else 'https'}://{_display_host(config.host)}:{port}"
+    _announce(config, address, first_key, tls)
+    if on_ready is not None:
+        on_ready(address)
+
+
+def _tell(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """From another thread: the parent process is gone."""
+    loop.call_soon_threadsafe(stop.set)
+
+
+def _add_pages(app: web.Application) -> None:
+    try:
+        folder = assets_dir()
+    except AssetsMissing as error:
+        _log.warning("%s; the server answers without pages and SDK", error)
+    else:
+        Pages(folder).add_to(app)
+
+
+def _display_host(host: str) -> str:
+    if host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::"):  # noqa: S104  compared, not bound
+        return "localhost"
+    return f"[{host}]" if ":" in host else host
+
+
+def _announce(
+    config: ServeConfig, address: str, first_key: DeveloperKey | None, tls: TlsSetup | None
+) -> None:
+    """What the operator reads at the start, on standard output; the key is shown this once."""
+    lines = [f"peerbus {version('peerbus')} on {address}", f"  chat           {address}/chat"]
+    lines.append(f"  data folder    {config.data_dir}")
+    if tls is not None and tls.is_self_signed:
+        lines.append(f"  certificate    self-signed, SHA-256 {tls.fingerprint}")
+    if first_key is not None:
+        lines.append(f"  developer key  {first_key.to_text()}")
+        lines.append("                 shown this once; `peerbus keys create` makes another")
+    if config.is_demo_on:
+        lines.append("  demo           on: pages of this server get short-lived keys of the demo project")
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+    for warning in config.warnings:
+        _log.warning("%s", warning)

@@ -1,0 +1,121 @@
+"""
+One channel while somebody is in it.
+
+Owns its members by name, session and lineage, the join order, who was kicked, and the presence changes not told
+yet. Never touches the log or a connection.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from peerbus.protocol.messages import ChannelInfo, Departure, Presence
+from peerbus.protocol.messages import Member as MemberInfo
+from peerbus.signaling.log import ChannelKey, ChannelState
+from peerbus.signaling.member import DepartureReason, Member
+
+
+class Channel:
+    """The live state of a channel; what outlives it stands in the log."""
+
+    __slots__ = (
+        "_joined",
+        "_last_order",
+        "_left",
+        "_updated",
+        "by_lineage",
+        "by_name",
+        "epoch",
+        "has_password",
+        "head",
+        "is_locked",
+        "key",
+        "kicked",
+        "members",
+        "mode",
+        "name",
+        "tail",
+    )
+
+    def __init__(self, key: ChannelKey, state: ChannelState, *, has_password: bool) -> None:
+        self.key: Final = key
+        self.name: Final = state.name
+        self.mode: Final = state.mode
+        self.has_password: Final = has_password
+        self.epoch: Final = state.epoch
+        self.head = state.head
+        self.tail = state.tail
+        self.is_locked = state.locked
+        self.members: Final[dict[str, Member]] = {}
+        self.by_name: Final[dict[str, Member]] = {}
+        self.by_lineage: Final[dict[bytes, Member]] = {}
+        self.kicked: Final[set[str]] = set()
+        self._last_order = 0
+        self._joined: dict[str, MemberInfo] = {}
+        self._updated: dict[str, MemberInfo] = {}
+        self._left: list[Departure] = []
+
+    @property
+    def info(self) -> ChannelInfo:
+        """What the members know about the channel."""
+        return ChannelInfo(
+            id=self.key.channel_id,
+            name=self.name,
+            mode="sealed" if self.mode == "sealed" else "open",
+            scope=self.key.scope,
+            has_password=self.has_password,
+            is_locked=self.is_locked,
+        )
+
+    def order_of(self, lineage: bytes, announced: int) -> int:
+        """The join order of a lineage: the one it had, the one it announces if that is free, or the next."""
+        holder = self.by_lineage.get(lineage)
+        if holder is not None:
+            return holder.order
+        if announced and all(member.order != announced for member in self.members.values()):
+            self._last_order = max(self._last_order, announced)
+            return announced
+        self._last_order += 1
+        return self._last_order
+
+    def add(self, member: Member) -> None:
+        """A new member; told to the others by the next `presence_to_tell`."""
+        self.members[member.session.session_id] = member
+        self.by_name[member.name] = member
+        self.by_lineage[member.lineage] = member
+        self._joined[member.session.session_id] = member.info
+
+    def remove(self, member: Member, reason: DepartureReason) -> None:
+        """The member is gone."""
+        session_id = member.session.session_id
+        del self.members[session_id]
+        del self.by_name[member.name]
+        del self.by_lineage[member.lineage]
+        self._updated.pop(session_id, None)
+        # Told even where the join was not told yet: the newcomers of the same moment know it from their snapshot.
+        self._joined.pop(session_id, None)
+        self._left.append(Departure(session_id=session_id, name=member.name, reason=reason))
+
+    def changed(self, member: Member) -> None:
+        """Attributes or state of a member are other than before."""
+        session_id = member.session.session_id
+        if session_id in self._joined:
+            self._joined[session_id] = member.info
+        else:
+            self._updated[session_id] = member.info
+
+    def presence_to_tell(self) -> Presence | None:
+        """What changed since the last call, as one frame."""
+        if not (self._joined or self._updated or self._left):
+            return None
+        presence = Presence(
+            joined=list(self._joined.values()), updated=list(self._updated.values()), left=self._left
+        )
+        self._joined = {}
+        self._updated = {}
+        self._left = []
+        return presence
+
+    def snapshot(self) -> list[MemberInfo]:
+        """Everyone who is here, by join order."""
+        return [member.info for member in sorted(self.members.values(), key=lambda member: member.order)]

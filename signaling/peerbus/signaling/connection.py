@@ -1,0 +1,196 @@
+"""
+A WebSocket connection: bytes in, frames to the server; outbox to bytes.
+
+Owns the socket of one session: the handshake deadline, the read loop, one joined write per flush, and the closing
+handshake. Never decides what a frame means. See RFC 6455 and PROTOCOL.md, sections 1 and 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import WSMsgType, web
+
+from peerbus.protocol.codec import SUBPROTOCOLS, Codec, EncodingName, Rejected, server_codec
+from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.messages import ClientFrame, Closing, Connect
+from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.member import Member, Peer
+from peerbus.signaling.refusal import closing_frame, error_frame
+from peerbus.signaling.server import Server
+
+_CLOSE_TIMEOUT_S: Final = 2.0
+_ABORT_AFTER_S: Final = 1.0
+
+
+class WebSocketConnection:
+    """The server's end of one WebSocket, for one session."""
+
+    __slots__ = ("_closing", "_encoding", "_loop", "_server", "_socket_bytes", "_transport", "_ws")
+
+    def __init__(
+        self, ws: web.WebSocketResponse, transport: asyncio.Transport, encoding: EncodingName, server: Server
+    ) -> None:
+        self._ws: Final = ws
+        self._transport: Final = transport
+        self._encoding: Final[EncodingName] = encoding
+        self._server: Final = server
+        self._loop: Final = asyncio.get_running_loop()
+        self._socket_bytes: Final = server.limits.socket_buffer_bytes
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether frames may still come and go."""
+        return self._closing is None and not self._transport.is_closing()
+
+    def flush(self, member: Member) -> bool:
+        """See `Connection`."""
+        transport = self._transport
+        if not self.is_open:
+            return True
+        outbox = member.session.outbox
+        room = self._socket_bytes - transport.get_write_buffer_size()
+        while room > 0:
+            frames = outbox.take(room)
+            if not frames:
+                return True
+            encoding = self._encoding
+            if len(frames) == 1:
+                data = frames[0].websocket_frame(encoding)
+            else:
+                data = b"".join([frame.websocket_frame(encoding) for frame in frames])
+            transport.write(data)
+            room = self._socket_bytes - transport.get_write_buffer_size()
+        return outbox.is_empty
+
+    def close(self, member: Member | None, closing: Closing, *, is_abrupt: bool) -> None:
+        """See `Connection`."""
+        if not self.is_open:
+            return
+        if member is not None:
+            self.flush(member)
+        self._transport.write(EncodedFrame(closing).websocket_frame(self._encoding))
+        self._closing = self._loop.create_task(self._say_goodbye(closing))
+        if is_abrupt:
+            # Nobody may be reading at the other end; the closing handshake is not waited for.
+            self._loop.call_later(_ABORT_AFTER_S, self._transport.abort)
+
+    def refuse(self, error: ProtocolError, request_id: int | None, peer: Peer) -> None:
+        """Ends a connection that has no session, or must lose it: `error`, then `closing`."""
+        if self.is_open:
+            self._transport.write(
+                EncodedFrame(error_frame(error, request_id, peer)).websocket_frame(self._encoding)
+            )
+        self.close(None, closing_frame(error, peer), is_abrupt=False)
+
+    async def _say_goodbye(self, closing: Closing) -> None:
+        await self._ws.close(code=closing.close_code, message=closing.code.encode(), drain=False)
+
+    async def wait_closed(self) -> None:
+        """Returns once the closing handshake that `close` began is over."""
+        if self._closing is not None:
+            await self._closing
+
+
+async def serve_websocket(
+    request: web.Request, server: Server, peer: Peer, on_refused: Callable[[Peer, ProtocolError], None]
+) -> web.WebSocketResponse:
+    """One WebSocket from its upgrade to its end; `on_refused` hears of a failed handshake."""
+    ws = web.WebSocketResponse(
+        protocols=tuple(SUBPROTOCOLS),
+        max_msg_size=server.limits.frame_bytes,
+        compress=False,
+        timeout=_CLOSE_TIMEOUT_S,
+    )
+    await ws.prepare(request)
+    transport = request.transport
+    if transport is None:
+        return ws
+    encoding = SUBPROTOCOLS.get(ws.ws_protocol or "", "json")
+    connection = WebSocketConnection(ws, transport, encoding, server)
+    codec = server_codec(encoding, max_bytes=server.limits.frame_bytes)
+    try:
+        admitted = await _handshake(ws, connection, codec, server, peer, on_refused)
+        if admitted is not None:
+            member, rest = admitted
+            if rest:
+                server.receive(member, rest)
+            await _read(ws, connection, codec, server, member)
+        await connection.wait_closed()
+    finally:
+        if not ws.closed and connection.is_open:
+            await ws.close()
+    return ws
+
+
+async def _handshake(
+    ws: web.WebSocketResponse,
+    connection: WebSocketConnection,
+    codec: Codec[ClientFrame],
+    server: Server,
+    peer: Peer,
+    on_refused: Callable[[Peer, ProtocolError], None],
+) -> tuple[Member, list[ClientFrame | Rejected]] | None:
+    """The member that the first frame made, and the frames that came along with it; None if it was refused."""
+    request_id: int | None = None
+    try:
+        async with asyncio.timeout(server.limits.handshake_timeout_ms / 1000):
+            frames = await _next_frames(ws, codec)
+        if frames is None:
+            return None
+        first = frames[0]
+        if isinstance(first, Rejected):
+            request_id = first.id
+            raise first.error
+        if not isinstance(first, Connect):
+            raise ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "The first frame is connect.")
+        request_id = first.id
+        member = await server.connect(first, connection, peer)
+    except TimeoutError:
+        error = ProtocolError(ErrorCode.HANDSHAKE_TIMEOUT)
+    except ProtocolError as refusal:
+        error = refusal
+    else:
+        return member, frames[1:]
+    on_refused(peer, error)
+    connection.refuse(error, request_id, peer)
+    return None
+
+
+async def _read(
+    ws: web.WebSocketResponse,
+    connection: WebSocketConnection,
+    codec: Codec[ClientFrame],
+    server: Server,
+    member: Member,
+) -> None:
+    bad_frames = 0
+    try:
+        while connection.is_open:
+            frames = await _next_frames(ws, codec)
+            if frames is None or not connection.is_open:
+                return
+            for frame in frames:
+                if isinstance(frame, Rejected):
+                    bad_frames += 1
+            server.receive(member, frames)
+            if bad_frames > server.limits.bad_frames_per_connection:
+                error = ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "Too many unreadable frames.")
+                connection.refuse(error, None, member.peer)
+                return
+    finally:
+        server.detached(member, connection)
+
+
+async def _next_frames(
+    ws: web.WebSocketResponse, codec: Codec[ClientFrame]
+) -> list[ClientFrame | Rejected] | None:
+    message = await ws.receive()
+    if message.type is WSMsgType.BINARY:
+        return codec.decode(message.data)
+    if message.type is WSMsgType.TEXT:
+        return codec.decode(message.data.encode())
+    return None

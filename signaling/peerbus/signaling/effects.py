@@ -1,0 +1,76 @@
+"""
+What the hub asks its shell to do; each answer comes back by a method of the hub.
+
+Owns nothing but these values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from msgspec import Struct
+
+from peerbus.protocol.messages import Closing, Send
+from peerbus.protocol.secrets import Secret
+from peerbus.signaling.channel import Channel
+from peerbus.signaling.log import Append, ChannelKey, Range
+from peerbus.signaling.member import Member
+
+
+class AppendEffect(Struct, frozen=True):
+    """Store a message; then `Hub.appended(effect, result, now_ms)`, in offset order within a channel."""
+
+    append: Append
+    member: Member
+    channel: Channel
+    frame: Send
+
+
+class ReadEffect(Struct, frozen=True):
+    """
+    Read the log; then `Hub.page_read` or `Hub.read_failed`.
+
+    Either a client asked (`request_id`), or its session catches up (`page_ticket`).
+    """
+
+    key: ChannelKey
+    identity: str
+    wanted: Range
+    limit_bytes: int
+    member: Member
+    request_id: int | None = None
+    page_ticket: int | None = None
+
+
+class LockEffect(Struct, frozen=True):
+    """Store the channel's lock; then `Hub.lock_stored` or `Hub.request_failed`."""
+
+    key: ChannelKey
+    locked: bool
+    member: Member
+    request_id: int
+
+
+class RenewEffect(Struct, frozen=True):
+    """Verify a new credential for a member; then `Hub.renewed` or `Hub.request_failed`."""
+
+    credential: Secret
+    member: Member
+    request_id: int
+
+
+class CloseEffect(Struct, frozen=True):
+    """
+    Write `closing` to a connection and close it.
+
+    What is pending for `member` is written first, unless that is None (its frames are for another connection by
+    now). `is_abrupt`: the other end is not expected to answer.
+    """
+
+    member: Member | None
+    connection: Any
+    closing: Closing
+    is_abrupt: bool = False
+
+
+Effect: TypeAlias = AppendEffect | ReadEffect | LockEffect | RenewEffect | CloseEffect

@@ -1,0 +1,290 @@
+"""
+The HTTP surface: WebSocket upgrade, long-poll, status, demo keys, health and metrics.
+
+Owns routes, headers (CORS, content security policy) and problem documents. Never decides what a frame means.
+Bearer keys and no cookies: a foreign page can do nothing here that its own key does not allow, so CORS is open;
+only the demo key, which the server hands out itself, goes to pages of the same origin alone.
+See RFC 9110, RFC 9457 and PROTOCOL.md, sections 1 and 8.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+from aiohttp import hdrs, web
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from peerbus.protocol.codec import CONTENT_TYPES, SUBPROTOCOLS, EncodingName
+from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.secrets import Secret
+from peerbus.signaling.config import ServeConfig
+from peerbus.signaling.connection import serve_websocket
+from peerbus.signaling.longpoll import LongPolls
+from peerbus.signaling.member import Peer
+from peerbus.signaling.metrics import ServerMetrics
+from peerbus.signaling.refusal import problem
+from peerbus.signaling.server import Server
+from peerbus.signaling.throttle import Throttle
+
+_log: Final = logging.getLogger("peerbus.signaling")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_API_PREFIX: Final = "/v1/"
+_CORS: Final = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept",
+    "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
+    "Access-Control-Max-Age": "86400",
+}
+_NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+class HttpApi:
+    """The handlers of one server. `add_to` puts their routes into an application."""
+
+    def __init__(
+        self, config: ServeConfig, server: Server, *, on_request: Callable[[web.Request], None]
+    ) -> None:
+        self._config: Final = config
+        self._on_request: Final = on_request
+        self._metrics: Final = ServerMetrics(server)
+        self._server: Final = server
+        self._long_polls: Final = LongPolls(server)
+        limits = server.limits
+        self._connects: Final = Throttle(
+            limits.connects_per_address_per_s, 2 * limits.connects_per_address_per_s
+        )
+        self._failures: Final = Throttle(
+            limits.failed_connects_per_address_per_min / 60, limits.failed_connects_per_address_per_min
+        )
+        server.sweeps.append(self._connects.forget)
+        server.sweeps.append(self._failures.forget)
+
+    def add_to(self, app: web.Application) -> None:
+        """Adds the middleware and the routes."""
+        app.middlewares.append(self._guard)
+        app.add_routes(
+            [
+                web.get("/v1/ws", self._websocket),
+                web.post("/v1/longpoll", self._longpoll_connect),
+                web.get("/v1/longpoll/{session_id}", self._longpoll_poll),
+                web.post("/v1/longpoll/{session_id}", self._longpoll_post),
+                web.post("/v1/demo/key", self._demo_key),
+                web.get("/v1/status", self._status),
+                web.get("/healthz", self._healthz),
+                web.get("/readyz", self._readyz),
+                web.get("/metrics", self._show_metrics),
+                web.options("/v1/{rest:.*}", self._preflight),
+            ]
+        )
+
+    # --- all requests -----------------------------------------------------------------------------------
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turns refusals into problem documents, and says who may read the answer."""
+        self._on_request(request)
+        peer = peer_of(request)
+        request["peer"] = peer
+        try:
+            response = await handler(request)
+        except ProtocolError as error:
+            response = _problem_response(error, peer)
+        except web.HTTPException as error:
+            if request.path.startswith(_API_PREFIX) and error.status >= 400:
+                code = ErrorCode.TOO_LARGE if error.status == 413 else ErrorCode.NOT_FOUND
+                if error.status in (400, 405):
+                    code = ErrorCode.BAD_REQUEST
+                response = _problem_response(ProtocolError(code, error.reason), peer, status=error.status)
+            else:
+                raise
+        except (asyncio.CancelledError, ConnectionResetError):
+            raise
+        except Exception:  # noqa: BLE001  the boundary of one request: logged, and answered by a code
+            _log.exception("request failed: %s %r", peer.correlation_id, request.path)
+            response = _problem_response(ProtocolError(ErrorCode.INTERNAL), peer)
+        if request.path.startswith(_API_PREFIX) and not response.prepared:
+            response.headers.update(_CORS)
+        return response
+
+    async def _preflight(self, request: web.Request) -> web.Response:
+        return web.Response(status=204)
+
+    # --- sessions ---------------------------------------------------------------------------------------
+
+    async def _websocket(self, request: web.Request) -> web.StreamResponse:
+        offered = request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, [])
+        names = {name.strip() for value in offered for name in value.split(",")}
+        if names and not names & SUBPROTOCOLS.keys():
+            raise ProtocolError(ErrorCode.UNSUPPORTED_VERSION, details={"supported": list(SUBPROTOCOLS)})
+        if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "This address is for WebSocket connections.")
+        peer: Peer = request["peer"]
+        self._admit_address(peer)
+        return await serve_websocket(request, self._server, peer, self._note_failure)
+
+    async def _longpoll_connect(self, request: web.Request) -> web.Response:
+        peer: Peer = request["peer"]
+        self._admit_address(peer)
+        encoding = _encoding(request)
+        body = await self._body(request)
+        try:
+            response = await self._long_polls.connect(encoding, body, peer)
+        except ProtocolError as error:
+            self._note_failure(peer, error)
+            raise
+        return _frames(response, encoding)
+
+    async def _longpoll_poll(self, request: web.Request) -> web.Response:
+        connection = self._long_polls.find(request.match_info["session_id"], _bearer(request))
+        response = await connection.poll(_number(request, "ack"))
+        return _frames(response, connection.encoding)
+
+    async def _longpoll_post(self, request: web.Request) -> web.Response:
+        connection = self._long_polls.find(request.match_info["session_id"], _bearer(request))
+        number = _number(request, "post")
+        connection.post(number, await self._body(request))
+        return web.Response(status=204)
+
+    def _admit_address(self, peer: Peer) -> None:
+        address = peer.address or ""
+        now_ms = self._server.now_ms()
+        wait_ms = self._connects.take(address, now_ms) or self._failures.peek(address, now_ms)
+        if wait_ms:
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED, "Too many connects from this address.", retry_after_ms=wait_ms
+            )
+
+    def _note_failure(self, peer: Peer, error: ProtocolError) -> None:
+        """A connect was refused: wrong credentials count against the address."""
+        if error.code in (ErrorCode.UNAUTHORIZED, ErrorCode.PROTOCOL_VIOLATION, ErrorCode.BAD_FRAME):
+            self._failures.take(peer.address or "", self._server.now_ms())
+        _log.info("connect refused: %s %s from %s", peer.correlation_id, error.code.value, peer.address)
+
+    async def _body(self, request: web.Request) -> bytes:
+        try:
+            async with asyncio.timeout(self._server.limits.body_timeout_ms / 1000):
+                return await request.read()
+        except TimeoutError:
+            request.protocol.force_close()
+            raise ProtocolError(
+                ErrorCode.HANDSHAKE_TIMEOUT, "The body of the request did not come in time."
+            ) from None
+
+    # --- the server's own --------------------------------------------------------------------------------------
+
+    async def _demo_key(self, request: web.Request) -> web.Response:
+        if not self._config.is_demo_on:
+            raise ProtocolError(
+                ErrorCode.NOT_FOUND, "This server has no demo project; use a key of your own."
+            )
+        if not self._is_same_origin(request):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "Demo keys go to pages of this server only.")
+        peer: Peer = request["peer"]
+        self._admit_address(peer)
+        wall_ms = time.time_ns() // 1_000_000
+        issued = self._server.keys.issue_demo_key(wall_ms)
+        return web.json_response(
+            {
+                "api_key": issued.credential.reveal(),
+                "expires_in_ms": issued.expires_ms - wall_ms,
+                "project": "demo",
+            },
+            headers=_NO_STORE,
+        )
+
+    def _is_same_origin(self, request: web.Request) -> bool:
+        """Not from a page of somebody else, nor from one that had its name pointed at this server."""
+        if not self._config.accepts_host(request.host):
+            return False
+        site = request.headers.get("Sec-Fetch-Site")
+        if site is not None and site not in ("same-origin", "none"):
+            return False
+        origin = request.headers.get(hdrs.ORIGIN)
+        return origin is None or origin.partition("://")[2] == request.host
+
+    async def _status(self, request: web.Request) -> web.Response:
+        membership = self._server.membership
+        return web.json_response(
+            {
+                "name": "peerbus",
+                "version": self._server.version,
+                "uptime_ms": self._server.now_ms() - self._server.started_ms,
+                "channels": len(membership.channels),
+                "members": len(membership.members),
+                "demo": self._config.is_demo_on,
+            },
+            headers=_NO_STORE,
+        )
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        if self._server.membership.is_draining:
+            return web.Response(status=503, text="draining\n")
+        return web.Response(text="ready\n")
+
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE}
+        )
+
+
+def peer_of(request: web.Request) -> Peer:
+    """Where a request comes from."""
+    return Peer(_address(request.remote), request.headers.get(hdrs.ORIGIN), secrets.token_hex(6))
+
+
+def _address(remote: str | None) -> str | None:
+    try:
+        return str(ipaddress.ip_address((remote or "").partition("%")[0]))
+    except ValueError:
+        return None
+
+
+def _problem_response(error: ProtocolError, peer: Peer, *, status: int | None = None) -> web.Response:
+    headers = dict(_NO_STORE)
+    if error.retry_after_ms is not None:
+        headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    return web.Response(
+        body=msgspec.json.encode(problem(error, peer.correlation_id)),
+        status=status or error.info.http_status,
+        content_type="application/problem+json",
+        headers=headers,
+    )
+
+
+def _encoding(request: web.Request) -> EncodingName:
+    encoding = CONTENT_TYPES.get(request.content_type)
+    if encoding is None:
+        raise ProtocolError(
+            ErrorCode.BAD_REQUEST, f"The Content-Type is one of {', '.join(sorted(CONTENT_TYPES))}."
+        )
+    return encoding
+
+
+def _frames(body: bytes, encoding: EncodingName) -> web.Response:
+    return web.Response(body=body, content_type=f"application/{encoding}", headers=_NO_STORE)
+
+
+def _bearer(request: web.Request) -> Secret:
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() != "bearer" or not token:
+        raise ProtocolError(ErrorCode.UNAUTHORIZED, "The resume token goes into `Authorization: Bearer …`.")
+    return Secret(token.strip())
+
+
+def _number(request: web.Request, name: str) -> int:
+    text = request.query.get(name, "")
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):
+        raise ProtocolError(ErrorCode.BAD_REQUEST, f"`{name}` is a whole number in the address.")
+    return int(text)

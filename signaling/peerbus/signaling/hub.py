@@ -1,0 +1,339 @@
+"""
+What the frames of an established session do: who receives what.
+
+Owns every decision about a request, from the frame to its reply. Never touches a socket, a clock, the disk or a random
+source: what has to be done outside goes through `membership.effects_to_do`, and comes back by the methods under
+"answers from outside". See PROTOCOL.md, sections 2 to 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec import UNSET, UnsetType
+
+from peerbus.protocol.codec import Rejected
+from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.grants import Admission, Operation
+from peerbus.protocol.messages import (
+    Ack,
+    Bye,
+    ChannelUpdate,
+    ClientFrame,
+    History,
+    Kick,
+    Lock,
+    Members,
+    MembersReply,
+    Ping,
+    Pong,
+    Receive,
+    Renew,
+    Send,
+    Update,
+)
+from peerbus.signaling.effects import AppendEffect, LockEffect, ReadEffect, RenewEffect
+from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.fanout import (
+    append_of,
+    committed_message,
+    content_bytes,
+    message_of,
+    passing_message,
+    readers,
+    resolve,
+    wanting,
+)
+from peerbus.signaling.log import Appended, AppendResult, Conflict, Page, Range
+from peerbus.signaling.member import Member
+from peerbus.signaling.membership import Membership
+
+_KICKED_MAX: Final = 1000
+_SEND_OPERATION: Final = {
+    "durable": Operation.SEND_DURABLE,
+    "live": Operation.SEND_LIVE,
+    "lossy": Operation.SEND_LOSSY,
+}
+
+
+class Hub:
+    """
+    The requests of all sessions of one server.
+
+    No method raises for what a client did: the client is told by an `error` frame.
+    """
+
+    def __init__(self, membership: Membership) -> None:
+        self.membership: Final = membership
+        self.limits: Final = membership.limits
+        self.counters: Final = membership.counters
+        self._handlers: Final[dict[type, Callable[[Member, Any, int], None]]] = {
+            Send: self._send,
+            Receive: self._receive_history,
+            Update: self._update,
+            Members: self._list_members,
+            Kick: self._kick,
+            Lock: self._lock,
+            Renew: self._renew,
+        }
+
+    # --- frames -----------------------------------------------------------------------------------------
+
+    def receive(self, member: Member, frame: ClientFrame | Rejected, now_ms: int) -> None:
+        """A frame from a member's connection."""
+        member.session.heard(now_ms)
+        if isinstance(frame, Ping):
+            member.session.outbox.acknowledge(frame.live_seq)
+            member.session.outbox.push_pong(_PONG)
+            self.membership.mark(member)
+            return
+        if isinstance(frame, Bye):
+            self.membership.remove(member, "left", ErrorCode.CLOSED)
+            return
+        if isinstance(frame, Rejected):
+            self.membership.refuse(member, frame.id, frame.error, now_ms)
+            return
+        request_id: int | None = None
+        try:
+            if frame.id is not UNSET:
+                member.session.take_id(frame.id)
+                request_id = frame.id
+            handler = self._handlers.get(type(frame))
+            if handler is None:
+                raise ProtocolError(ErrorCode.BAD_REQUEST, "The session is connected already.")
+            if not isinstance(frame, Send):
+                self._take_request(member, now_ms)
+            handler(member, frame, now_ms)
+        except ProtocolError as error:
+            self.membership.refuse(member, request_id, error, now_ms)
+
+    def _take_request(self, member: Member, now_ms: int) -> None:
+        wait_ms = member.take_request(now_ms)
+        if wait_ms:
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED,
+                f"More than {self.limits.request_rate_per_s} requests a second.",
+                retry_after_ms=wait_ms,
+            )
+
+    def _send(self, member: Member, frame: Send, now_ms: int) -> None:
+        delivery = frame.delivery
+        if frame.id is UNSET and delivery != "lossy":
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "Only lossy messages may be sent without an id.")
+        wait_ms = member.take_send(delivery == "lossy", now_ms)
+        if wait_ms:
+            raise ProtocolError(
+                ErrorCode.RATE_LIMITED, f"Too many {delivery} messages a second.", retry_after_ms=wait_ms
+            )
+        admission = member.admission
+        if not admission.allows(_SEND_OPERATION[delivery], message_type=frame.type):
+            raise ProtocolError(
+                ErrorCode.FORBIDDEN, f"The grant does not allow {delivery} messages of type {frame.type!r}."
+            )
+        is_addressed = frame.to is not UNSET or frame.filter is not UNSET
+        if is_addressed and not admission.allows(Operation.DIRECT):
+            raise ProtocolError(
+                ErrorCode.FORBIDDEN, "The grant does not allow messages to some members only."
+            )
+        size = content_bytes(frame)
+        if size > self.limits.message_bytes:
+            raise ProtocolError(
+                ErrorCode.TOO_LARGE,
+                f"The message has {size} bytes; at most {self.limits.message_bytes} are taken.",
+            )
+        channel = member.channel
+        recipients = resolve(channel, member, frame, max_recipients=self.limits.recipients)
+        if delivery == "durable":
+            self.counters.sends_durable += 1
+            append = append_of(channel, member, frame, recipients, self.membership.wall_ms(now_ms))
+            self.membership.add_effect(AppendEffect(append, member, channel, frame))
+            return
+        self._pass_on(member, frame, recipients, now_ms)
+
+    def _pass_on(self, member: Member, frame: Send, recipients: list[Member] | None, now_ms: int) -> None:
+        channel = member.channel
+        member.sent_count += 1
+        message_id = f"{member.session.session_id}.{member.sent_count}"
+        time_ms = self.membership.wall_ms(now_ms)
+        custom = None if frame.custom_event_type is UNSET else frame.custom_event_type
+        among = channel.members.values() if recipients is None else recipients
+        targets = wanting(among, member.identity, frame.type, custom)
+        out = EncodedFrame(passing_message(member, frame, message_id, time_ms))
+        if frame.delivery == "live":
+            self.counters.sends_live += 1
+            for target in targets:
+                self.membership.push_live(target, out, now_ms)
+        else:
+            self.counters.sends_lossy += 1
+            for target in targets:
+                target.session.outbox.push_lossy(out)
+                self.membership.mark(target)
+        self.counters.deliveries += len(targets)
+        if frame.id is not UNSET:
+            ack = Ack(
+                id=frame.id,
+                promise="memory",
+                message_id=message_id,
+                time_ms=time_ms,
+                recipients=len(targets),
+            )
+            self.membership.reply(member, ack, now_ms)
+
+    def _receive_history(self, member: Member, frame: Receive, now_ms: int) -> None:
+        if not member.admission.allows(Operation.HISTORY):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow reading history.")
+        after = None if frame.after is UNSET else frame.after
+        wanted = Range(
+            after=after,
+            before=None if frame.before is UNSET else frame.before,
+            limit=min(frame.limit, self.limits.history_page),
+            newest_first=after is None,
+            types=frozenset(frame.types) or None,
+        )
+        self.membership.add_effect(
+            ReadEffect(
+                member.channel.key, member.identity, wanted, self.limits.history_page_bytes, member, frame.id
+            )
+        )
+
+    def _update(self, member: Member, frame: Update, now_ms: int) -> None:
+        self.membership.check_attributes(frame.attributes)
+        member.attributes = frame.attributes
+        self.membership.changed(member)
+        self.membership.reply(member, Ack(id=frame.id), now_ms)
+
+    def _list_members(self, member: Member, frame: Members, now_ms: int) -> None:
+        if not member.admission.allows(Operation.PRESENCE):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow seeing who is here.")
+        self.membership.reply(member, MembersReply(id=frame.id, members=member.channel.snapshot()), now_ms)
+
+    def _kick(self, member: Member, frame: Kick, now_ms: int) -> None:
+        if not member.admission.allows(Operation.KICK):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow kicking.")
+        channel = member.channel
+        if (frame.agent is UNSET) is (frame.session_id is UNSET):
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "Kick names an agent or a session, one of them.")
+        target = (
+            channel.members.get(frame.session_id)
+            if frame.session_id is not UNSET
+            else channel.by_name.get(frame.agent)
+            if frame.agent is not UNSET
+            else None
+        )
+        if target is None:
+            raise ProtocolError(ErrorCode.NOT_FOUND, "Nobody of that name or session is here.")
+        if target is member:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "That is you; `bye` leaves the channel.")
+        if len(channel.kicked) >= _KICKED_MAX:
+            channel.kicked.pop()
+        channel.kicked.add(target.identity)
+        self.membership.remove(target, "kicked", ErrorCode.KICKED, frame.reason)
+        self.membership.reply(member, Ack(id=frame.id), now_ms)
+
+    def _lock(self, member: Member, frame: Lock, now_ms: int) -> None:
+        if not member.admission.allows(Operation.LOCK):
+            raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow locking the channel.")
+        self.membership.add_effect(LockEffect(member.channel.key, frame.locked, member, frame.id))
+
+    def _renew(self, member: Member, frame: Renew, now_ms: int) -> None:
+        self.membership.add_effect(RenewEffect(frame.api_key, member, frame.id))
+
+    # --- answers from outside ---------------------------------------------------------------------------------
+
+    def appended(self, effect: AppendEffect, result: AppendResult, now_ms: int) -> None:
+        """The log's answer to an `AppendEffect`; called in the order of commits."""
+        member, frame = effect.member, effect.frame
+        assert frame.id is not UNSET
+        if isinstance(result, Appended):
+            reached: int | UnsetType = UNSET
+            channel = effect.channel
+            if not result.duplicate:
+                reached = self._committed(effect, result)
+            ack = Ack(
+                id=frame.id,
+                promise=self.membership.ack_promise,
+                message_id=f"{channel.epoch}.{result.offset}",
+                offset=result.offset,
+                time_ms=result.time_ms,
+                recipients=reached,
+                is_duplicate=result.duplicate,
+            )
+            self.membership.reply(member, ack, now_ms)
+            return
+        if isinstance(result, Conflict):
+            error = ProtocolError(ErrorCode.IDEMPOTENCY_CONFLICT, details={"offset": result.offset})
+        else:
+            error = ProtocolError(ErrorCode(result.code), result.reason)
+        self.membership.refuse(member, frame.id, error, now_ms)
+
+    def _committed(self, effect: AppendEffect, result: Appended) -> int:
+        channel = self.membership.channels.get(effect.channel.key)
+        if channel is None:
+            return 0
+        channel.head = max(channel.head, result.offset)
+        targets = readers(channel, effect.append)
+        if targets:
+            message = committed_message(effect.append, effect.frame, result.offset, channel.epoch)
+            out = EncodedFrame(message)
+            for target in targets:
+                target.session.outbox.push_durable(result.offset, out)
+                self.membership.mark(target)
+            self.counters.deliveries += len(targets)
+        return len(targets)
+
+    def page_read(self, effect: ReadEffect, page: Page, now_ms: int) -> None:
+        """The log's answer to a `ReadEffect`."""
+        member = effect.member
+        channel = member.channel
+        messages = [message_of(entry, channel.epoch) for entry in page.entries]
+        if effect.request_id is not None:
+            history = History(
+                id=effect.request_id,
+                epoch=page.state.epoch,
+                head=page.state.head,
+                tail=page.state.tail,
+                messages=messages,
+                is_complete=page.complete,
+                next=UNSET if page.next is None else page.next,
+            )
+            self.membership.reply(member, history, now_ms)
+            return
+        outbox = member.session.outbox
+        frames = [
+            (entry.offset, EncodedFrame(message))
+            for entry, message in zip(page.entries, messages, strict=True)
+        ]
+        assert effect.page_ticket is not None
+        outbox.push_page(effect.page_ticket, frames, page.scanned_to, channel.head)
+        self.counters.deliveries += len(frames)
+        self.membership.mark(member)
+
+    def read_failed(self, effect: ReadEffect, error: ProtocolError, now_ms: int) -> None:
+        """The log could not be read. A session that catches up is closed, and comes again."""
+        if effect.request_id is not None:
+            self.membership.refuse(effect.member, effect.request_id, error, now_ms)
+        else:
+            self.membership.lose(effect.member, ErrorCode.STORAGE_UNAVAILABLE, error.message, now_ms)
+
+    def lock_stored(self, effect: LockEffect, now_ms: int) -> None:
+        """The lock is stored: tell everyone."""
+        channel = effect.member.channel
+        channel.is_locked = effect.locked
+        out = EncodedFrame(ChannelUpdate(is_locked=effect.locked))
+        for member in channel.members.values():
+            self.membership.push_live(member, out, now_ms)
+        self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
+
+    def renewed(self, effect: RenewEffect, admission: Admission, credential: str, now_ms: int) -> None:
+        """A new credential was verified for this member."""
+        effect.member.admit(admission, self.limits, now_ms)
+        effect.member.credential = credential
+        self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
+
+    def request_failed(self, member: Member, request_id: int, error: ProtocolError, now_ms: int) -> None:
+        """What was asked for outside could not be done."""
+        self.membership.refuse(member, request_id, error, now_ms)
+
+
+_PONG: Final = EncodedFrame(Pong())

@@ -1,0 +1,151 @@
+"""
+One session as a member of a channel.
+
+Owns what the channel and the others know of it (name, identity, order, attributes) and what it may do. Never
+decides who receives what (that is the hub).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from msgspec import Struct
+
+from peerbus.protocol.grants import Admission, Operation
+from peerbus.protocol.messages import Attributes, Connect
+from peerbus.protocol.messages import Member as MemberInfo
+from peerbus.protocol.session.server import ServerSession
+from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.limits import Limits
+from peerbus.signaling.rate import TokenBucket
+
+if TYPE_CHECKING:
+    from peerbus.signaling.channel import Channel
+
+
+class Peer(Struct, frozen=True):
+    """Where a connection comes from: what of it grants look at, and the id that the log knows it by."""
+
+    address: str | None
+    origin: str | None
+    correlation_id: str
+
+
+DepartureReason = Literal["left", "lost", "replaced", "kicked", "expired", "closed"]
+
+
+class Member:
+    """A session in a channel. `connection` is the shell's own object, or None while the connection is lost."""
+
+    __slots__ = (
+        "_lossy_bucket",
+        "_request_bucket",
+        "_send_bucket",
+        "admission",
+        "attributes",
+        "auto_receive",
+        "capabilities",
+        "channel",
+        "connection",
+        "credential",
+        "expires_ms",
+        "identity",
+        "is_dirty",
+        "is_warned",
+        "lineage",
+        "name",
+        "order",
+        "peer",
+        "pushes_presence",
+        "receives",
+        "sent_count",
+        "session",
+        "types",
+    )
+
+    def __init__(
+        self,
+        session: ServerSession[EncodedFrame],
+        channel: Channel,
+        *,
+        name: str,
+        identity: str,
+        lineage: bytes,
+        order: int,
+    ) -> None:
+        self.session: Final = session
+        self.channel: Final = channel
+        self.name: Final = name
+        self.identity: Final = identity
+        self.lineage: Final = lineage
+        self.order: Final = order
+        self.attributes: Attributes = {}
+        self.capabilities: list[str] = []
+        self.auto_receive = True
+        self.types: frozenset[str] | None = None
+        self.connection: Any = None
+        self.credential = ""
+        self.is_dirty = False
+        self.is_warned = False
+        self.sent_count = 0
+
+    def begin(
+        self,
+        connect: Connect,
+        admission: Admission,
+        limits: Limits,
+        connection: Any,
+        peer: Peer,
+        now_ms: int,
+    ) -> None:
+        """A connection begins: what it asked for and what it may do from now on."""
+        self.attributes = connect.attributes
+        self.capabilities = connect.capabilities
+        self.auto_receive = connect.auto_receive
+        self.types = frozenset(connect.types) or None
+        self.connection = connection
+        self.peer = peer
+        self.admit(admission, limits, now_ms)
+
+    def admit(self, admission: Admission, limits: Limits, now_ms: int) -> None:
+        """Puts what a (new) credential allows in place of what the last one did."""
+        self.admission = admission
+        self.expires_ms = admission.expires_ms
+        self.is_warned = False
+        self.receives = self.auto_receive and admission.allows(Operation.READ)
+        self.pushes_presence = admission.allows(Operation.PRESENCE)
+        rate: float = limits.send_rate_per_s
+        lossy_rate: float = limits.lossy_rate_per_s
+        if admission.rate_per_s is not None:
+            rate = min(rate, admission.rate_per_s)
+            lossy_rate = min(lossy_rate, admission.rate_per_s)
+        self._send_bucket = TokenBucket(rate, max(1.0, 2 * rate), now_ms)
+        self._lossy_bucket = TokenBucket(lossy_rate, max(1.0, 2 * lossy_rate), now_ms)
+        self._request_bucket = TokenBucket(limits.request_rate_per_s, 2 * limits.request_rate_per_s, now_ms)
+
+    def take_send(self, is_lossy: bool, now_ms: int) -> int:
+        """0, or the milliseconds until the next message is allowed."""
+        return (self._lossy_bucket if is_lossy else self._send_bucket).take(now_ms)
+
+    def take_request(self, now_ms: int) -> int:
+        """0, or the milliseconds until the next request other than a message is allowed."""
+        return self._request_bucket.take(now_ms)
+
+    def wants(self, type_: str, custom_event_type: str | None) -> bool:
+        """Whether messages of this type are pushed to it."""
+        types = self.types
+        return self.receives and (types is None or type_ in types or custom_event_type in types)
+
+    @property
+    def info(self) -> MemberInfo:
+        """The member as the others see it."""
+        return MemberInfo(
+            session_id=self.session.session_id,
+            name=self.name,
+            order=self.order,
+            identity=self.identity,
+            is_claimed=self.admission.is_claimed,
+            state="present" if self.session.is_attached else "away",
+            attributes=self.attributes,
+            capabilities=self.capabilities,
+        )

@@ -1,0 +1,501 @@
+"""
+Who is in which channel: joining, resuming, leaving, presence, and the deadlines of all sessions.
+
+Owns the channels and members of one server, what is written to whom (`push`, `reply`, `refuse`), and the list of
+effects that the shell drains. Never handles a request of an established session (that is the hub), and never touches
+a socket, a clock or the disk. See PROTOCOL.md, sections 3, 4, 5, 6.
+
+Times are monotonic milliseconds; `wall_offset_ms` (set by the shell) added to them gives milliseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from peerbus.protocol.codec import MAX_BATCH_FRAMES
+from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.grants import Admission
+from peerbus.protocol.messages import (
+    AckPromise,
+    Connect,
+    Connected,
+    Expiring,
+    LimitsInfo,
+    Reset,
+    Resume,
+    ServerFrame,
+)
+from peerbus.protocol.secrets import Secret
+from peerbus.protocol.session.outbox import OutboxLimits
+from peerbus.protocol.session.server import Due, ServerSession, SessionTimes
+from peerbus.signaling.channel import Channel
+from peerbus.signaling.effects import CloseEffect, Effect, ReadEffect
+from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.limits import Limits
+from peerbus.signaling.log import ChannelKey, ChannelState, Range
+from peerbus.signaling.member import DepartureReason, Member, Peer
+from peerbus.signaling.refusal import closing_frame, error_frame
+
+
+class Joining(Struct, frozen=True, kw_only=True):
+    """A `connect` whose credential and channel are known: all that the hub needs to admit it."""
+
+    connect: Connect
+    version: int
+    name: str
+    admission: Admission
+    key: ChannelKey
+    state: ChannelState
+    lineage: bytes
+    identity: str
+    credential: str
+    connection: Any
+    peer: Peer
+    session_id: str
+    resume_token: Secret
+
+
+class Counters(Struct):
+    """What happened since the start; read by the metrics."""
+
+    joins: int = 0
+    resumes: int = 0
+    sends_durable: int = 0
+    sends_live: int = 0
+    sends_lossy: int = 0
+    deliveries: int = 0
+    lossy_dropped: int = 0
+    live_resets: int = 0
+    errors: int = 0
+
+
+class Membership:
+    """
+    All channels of one server and their members.
+
+    `new_epoch` gives a fresh short id for each live epoch. Only `join` raises `ProtocolError`, since there is no
+    session yet to tell.
+    """
+
+    def __init__(
+        self, limits: Limits, *, ack_promise: AckPromise, server: str, new_epoch: Callable[[], str]
+    ) -> None:
+        self.limits: Final = limits
+        self.channels: Final[dict[ChannelKey, Channel]] = {}
+        self.members: Final[dict[str, Member]] = {}
+        self.counters: Final = Counters()
+        self.is_draining = False
+        self.wall_offset_ms = 0
+        self.ack_promise: Final[AckPromise] = ack_promise
+        self._server: Final = server
+        self._new_epoch: Final = new_epoch
+        self._effects: list[Effect] = []
+        self._dirty: list[Member] = []
+        self._restless: set[Channel] = set()
+        self._times: Final = SessionTimes(
+            silence_timeout_ms=limits.silence_timeout_ms,
+            resume_window_ms=limits.resume_window_ms,
+            stalled_reader_ms=limits.stalled_reader_ms,
+        )
+        self._outbox_limits: Final = OutboxLimits(
+            live_kept_bytes=limits.live_kept_bytes,
+            live_kept_frames=limits.live_kept_frames,
+            live_kept_ms=limits.live_kept_ms,
+            durable_pending_bytes=limits.durable_pending_bytes,
+            durable_pending_frames=limits.durable_pending_frames,
+            lossy_pending_bytes=limits.lossy_pending_bytes,
+            lossy_pending_frames=limits.lossy_pending_frames,
+        )
+
+    # --- out --------------------------------------------------------------------------------------------
+
+    def effects_to_do(self) -> list[Effect]:
+        """What the shell has to do; empties the list."""
+        effects, self._effects = self._effects, []
+        return effects
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether there is something for the shell to do."""
+        return bool(self._effects)
+
+    def dirty_to_flush(self, now_ms: int) -> list[Member]:
+        """The members whose outboxes have got something since the last call; empties the list."""
+        for channel in self._restless:
+            presence = channel.presence_to_tell()
+            if presence is not None:
+                out = EncodedFrame(presence)
+                for member in channel.members.values():
+                    if member.pushes_presence:
+                        self.push_live(member, out, now_ms)
+        self._restless.clear()
+        dirty, self._dirty = self._dirty, []
+        for member in dirty:
+            member.is_dirty = False
+        return dirty
+
+    # --- joining ----------------------------------------------------------------------------------------
+
+    def join(self, joining: Joining, now_ms: int) -> Member:
+        """
+        Admits a session, or puts one back on its feet. The `connected` frame is in its outbox afterwards.
+
+        Raises `ProtocolError`: `name_taken`, `channel_locked`, `channel_full`, `kicked`, `overloaded`,
+        `server_restarting`.
+        """
+        if self.is_draining:
+            raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
+        channel = self.channels.get(joining.key)
+        if channel is None:
+            if len(self.channels) >= self.limits.channels:
+                raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many channels as it may have.")
+            channel = Channel(joining.key, joining.state, has_password=bool(joining.connect.join_token))
+        channel.tail = max(channel.tail, joining.state.tail)
+        if joining.identity in channel.kicked:
+            raise ProtocolError(ErrorCode.KICKED)
+        previous = self._previous(channel, joining)
+        if previous is None:
+            self._check_room(channel, joining)
+        self._check_connect(joining.connect)
+        self.channels[joining.key] = channel
+        resume = joining.connect.resume
+        if (
+            previous is not None
+            and resume is not None
+            and previous.name == joining.name
+            and previous.identity == joining.identity
+            and previous.session.resume_token == resume.token
+        ):
+            return self._resume(previous, joining, resume, now_ms)
+        if previous is not None:
+            self.remove(previous, "replaced", ErrorCode.REPLACED)
+            self.channels[joining.key] = channel
+        return self._admit(channel, joining, now_ms)
+
+    def _previous(self, channel: Channel, joining: Joining) -> Member | None:
+        """The session that this client had, if it is still there. Raises `name_taken` for somebody else's."""
+        own = channel.by_lineage.get(joining.lineage)
+        holder = channel.by_name.get(joining.name)
+        if holder is not None and holder is not own:
+            resume = joining.connect.resume
+            if resume is None or holder.session.resume_token != resume.token:
+                raise ProtocolError(
+                    ErrorCode.NAME_TAKEN, f"Somebody here is called {joining.name!r} already."
+                )
+            if own is not None:
+                self.remove(own, "replaced", ErrorCode.REPLACED)
+            return holder
+        return own
+
+    def _check_room(self, channel: Channel, joining: Joining) -> None:
+        if channel.is_locked:
+            raise ProtocolError(ErrorCode.CHANNEL_LOCKED)
+        room = self.limits.members_per_channel
+        if joining.admission.members is not None:
+            room = min(room, joining.admission.members)
+        if len(channel.members) >= room:
+            raise ProtocolError(
+                ErrorCode.CHANNEL_FULL, f"The channel has {room} members, and no more may join."
+            )
+        if len(self.members) >= self.limits.sessions:
+            raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many sessions as it may have.")
+
+    def _check_connect(self, connect: Connect) -> None:
+        self.check_attributes(connect.attributes)
+        if len(connect.capabilities) > self.limits.capabilities or len(connect.types) > self.limits.types:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "Too many capabilities or types.")
+        if any(len(capability) > 64 for capability in connect.capabilities):
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "A capability has at most 64 characters.")
+
+    def check_attributes(self, attributes: dict[str, Any]) -> None:
+        """Raises `ProtocolError` (`too_large`) beyond the limit."""
+        size = len(msgspec.msgpack.encode(attributes))
+        if size > self.limits.attributes_bytes:
+            raise ProtocolError(
+                ErrorCode.TOO_LARGE,
+                f"The attributes have {size} bytes; at most {self.limits.attributes_bytes} are taken.",
+            )
+
+    def _admit(self, channel: Channel, joining: Joining, now_ms: int) -> Member:
+        resume = joining.connect.resume
+        cursor, recovered = self._durable_cursor(channel, resume)
+        session: ServerSession[EncodedFrame] = ServerSession(
+            joining.session_id,
+            joining.resume_token,
+            self._new_epoch(),
+            self._times,
+            self._outbox_limits,
+            durable_cursor=cursor,
+            now_ms=now_ms,
+        )
+        member = Member(
+            session,
+            channel,
+            name=joining.name,
+            identity=joining.identity,
+            lineage=joining.lineage,
+            order=channel.order_of(joining.lineage, 0 if resume is None else resume.order),
+        )
+        self._begin(member, joining, now_ms)
+        session.take_id(joining.connect.id)
+        session.outbox.is_catching_up = member.receives and cursor < channel.head
+        channel.add(member)
+        self.members[session.session_id] = member
+        self._restless.add(channel)
+        self.counters.joins += 1
+        self._push_connected(member, joining, recovered, False, 0, now_ms)
+        self.read_page(member)
+        return member
+
+    def _resume(self, member: Member, joining: Joining, resume: Resume, now_ms: int) -> Member:
+        channel, session = member.channel, member.session
+        if member.connection is not None:
+            self._close_connection(member, ErrorCode.REPLACED)
+        cursor, recovered = self._durable_cursor(channel, resume)
+        self._begin(member, joining, now_ms)
+        live_recovered = session.resume(
+            resume,
+            self._new_epoch(),
+            cursor,
+            is_catching_up=member.receives and cursor < channel.head,
+            now_ms=now_ms,
+        )
+        received_id = session.received_id
+        session.received_id = max(received_id, joining.connect.id)
+        self.changed(member)
+        self.counters.resumes += 1
+        live_seq = resume.live_seq if live_recovered else 0
+        self._push_connected(
+            member, joining, recovered, live_recovered, live_seq, now_ms, received_id=received_id
+        )
+        self.read_page(member)
+        return member
+
+    def _begin(self, member: Member, joining: Joining, now_ms: int) -> None:
+        member.begin(
+            joining.connect, joining.admission, self.limits, joining.connection, joining.peer, now_ms
+        )
+        member.credential = joining.credential
+
+    def _durable_cursor(self, channel: Channel, resume: Resume | None) -> tuple[int, bool]:
+        if (
+            resume is not None
+            and resume.epoch == channel.epoch
+            and channel.tail - 1 <= resume.offset <= channel.head
+        ):
+            return resume.offset, True
+        return channel.head, False
+
+    def _push_connected(
+        self,
+        member: Member,
+        joining: Joining,
+        recovered: bool,
+        live_recovered: bool,
+        live_seq: int,
+        now_ms: int,
+        *,
+        received_id: int = 0,
+    ) -> None:
+        channel, session, limits = member.channel, member.session, self.limits
+        admission = member.admission
+        connected = Connected(
+            id=joining.connect.id,
+            version=joining.version,
+            session_id=session.session_id,
+            resume_token=session.resume_token,
+            agent=member.name,
+            identity=member.identity,
+            order=member.order,
+            channel=channel.info,
+            epoch=channel.epoch,
+            head=channel.head,
+            recovered=recovered,
+            live_epoch=session.live_epoch,
+            live_seq=live_seq,
+            live_recovered=live_recovered,
+            received_id=received_id,
+            members=channel.snapshot() if member.pushes_presence else [member.info],
+            operations=sorted(admission.operations),
+            limits=LimitsInfo(
+                frame_bytes=limits.frame_bytes,
+                message_bytes=limits.message_bytes,
+                batch_frames=MAX_BATCH_FRAMES,
+                send_rate_per_s=limits.send_rate_per_s,
+                lossy_rate_per_s=limits.lossy_rate_per_s,
+                recipients=limits.recipients,
+                history_page=limits.history_page,
+            ),
+            ack_promise=self.ack_promise,
+            ping_interval_ms=limits.ping_interval_ms,
+            silence_timeout_ms=limits.silence_timeout_ms,
+            resume_window_ms=limits.resume_window_ms,
+            expires_in_ms=UNSET
+            if member.expires_ms is None
+            else max(0, member.expires_ms - self.wall_ms(now_ms)),
+            server=self._server,
+            correlation_id=member.peer.correlation_id,
+        )
+        session.outbox.push_control(EncodedFrame(connected))
+        self.mark(member)
+
+    # --- leaving ----------------------------------------------------------------------------------------
+
+    def detached(self, member: Member, connection: Any, now_ms: int) -> None:
+        """A connection ended without `bye`; the session waits for its client. Old connections change nothing."""
+        if member.connection is not connection:
+            return
+        member.connection = None
+        self._away(member, now_ms)
+
+    def lose(
+        self, member: Member, code: ErrorCode, text: str, now_ms: int, *, is_abrupt: bool = False
+    ) -> None:
+        """Closes the connection of a member and keeps its session."""
+        if member.connection is not None:
+            self._close_connection(member, code, text, is_abrupt=is_abrupt)
+            self._away(member, now_ms)
+
+    def changed(self, member: Member) -> None:
+        """What the others see of a member is other than before."""
+        member.channel.changed(member)
+        self._restless.add(member.channel)
+
+    def _away(self, member: Member, now_ms: int) -> None:
+        member.session.detach(now_ms)
+        self.changed(member)
+
+    def drain(self, retry_after_ms: Callable[[], int]) -> None:
+        """The server is going down: nobody may join, and everyone is told when to come back."""
+        self.is_draining = True
+        for member in list(self.members.values()):
+            if member.connection is not None:
+                self._close_connection(member, ErrorCode.SERVER_RESTARTING, retry_after_ms=retry_after_ms())
+
+    def revoke(self, credential: str, reason: ErrorCode) -> None:
+        """Ends every session that was admitted by this credential."""
+        for member in list(self.members.values()):
+            if member.credential == credential:
+                self.remove(member, "closed", reason)
+
+    def remove(self, member: Member, departure: DepartureReason, code: ErrorCode, text: str = "") -> None:
+        """The member leaves for good; `code` and `text` are what its connection is told."""
+        if member.connection is not None:
+            self._close_connection(member, code, text)
+        channel = member.channel
+        self.counters.lossy_dropped += member.session.outbox.lossy_dropped
+        channel.remove(member, departure)
+        del self.members[member.session.session_id]
+        self._restless.add(channel)
+        if not channel.members:
+            self._restless.discard(channel)
+            del self.channels[channel.key]
+
+    def _close_connection(
+        self,
+        member: Member,
+        code: ErrorCode,
+        text: str = "",
+        *,
+        retry_after_ms: int | None = None,
+        is_abrupt: bool = False,
+    ) -> None:
+        error = ProtocolError(code, text, retry_after_ms=retry_after_ms)
+        closing = closing_frame(error, member.peer)
+        pending_of = None if is_abrupt or code is ErrorCode.REPLACED else member
+        self._effects.append(CloseEffect(pending_of, member.connection, closing, is_abrupt))
+        member.connection = None
+
+    # --- time -------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Deadlines of all sessions; to be called a few times a second."""
+        for member in list(self.members.values()):
+            session = member.session
+            due = session.due(now_ms)
+            if due is not Due.NOTHING:
+                self._overdue(member, due, now_ms)
+                continue
+            if not session.outbox.expire(now_ms) and session.is_attached:
+                self._reset_live(member)
+            if member.expires_ms is not None:
+                self._check_expiry(member, member.expires_ms, now_ms)
+
+    def _overdue(self, member: Member, due: Due, now_ms: int) -> None:
+        if due is Due.GONE:
+            self.remove(member, "lost", ErrorCode.KEEPALIVE_TIMEOUT)
+            return
+        code = ErrorCode.SLOW_CONSUMER if due is Due.STALLED else ErrorCode.KEEPALIVE_TIMEOUT
+        self.lose(member, code, "", now_ms, is_abrupt=True)
+
+    def _check_expiry(self, member: Member, expires_ms: int, now_ms: int) -> None:
+        left_ms = expires_ms - self.wall_ms(now_ms)
+        if left_ms <= 0:
+            self.remove(member, "expired", ErrorCode.EXPIRED)
+        elif left_ms <= self.limits.expiry_warning_ms and not member.is_warned:
+            member.is_warned = True
+            self.reply(member, Expiring(expires_in_ms=left_ms), now_ms)
+
+    # --- writing ----------------------------------------------------------------------------------------
+
+    def wall_ms(self, now_ms: int) -> int:
+        """Milliseconds since 1970 at this moment."""
+        return now_ms + self.wall_offset_ms
+
+    def add_effect(self, effect: Effect) -> None:
+        """Something for the shell to do."""
+        self._effects.append(effect)
+
+    def read_page(self, member: Member) -> None:
+        """Asks for the next page of the log where a session that catches up can take one."""
+        outbox = member.session.outbox
+        ticket = outbox.ask_page()
+        if ticket is None:
+            return
+        wanted = Range(
+            after=outbox.durable_cursor,
+            limit=self.limits.history_page,
+            types=member.types,
+            exclude_identity=member.identity,
+        )
+        key = member.channel.key
+        limit_bytes = self.limits.history_page_bytes
+        self._effects.append(
+            ReadEffect(key, member.identity, wanted, limit_bytes, member, page_ticket=ticket)
+        )
+
+    def reply(self, member: Member, frame: ServerFrame, now_ms: int) -> None:
+        """A frame of the live class for one member."""
+        self.push_live(member, EncodedFrame(frame), now_ms)
+
+    def refuse(self, member: Member, request_id: int | None, error: ProtocolError, now_ms: int) -> None:
+        """Tells a member that a request, or something without an id, failed."""
+        self.counters.errors += 1
+        self.reply(member, error_frame(error, request_id, member.peer), now_ms)
+
+    def push_live(self, member: Member, out: EncodedFrame, now_ms: int) -> None:
+        """A frame of the live class that several members may share."""
+        session = member.session
+        if session.outbox.push_live(out, now_ms):
+            if not member.is_dirty:
+                self.mark(member)
+        elif session.is_attached:
+            self._reset_live(member)
+
+    def _reset_live(self, member: Member) -> None:
+        session = member.session
+        session.live_epoch = self._new_epoch()
+        session.outbox.begin_live_epoch()
+        session.outbox.push_reset(EncodedFrame(Reset(live_epoch=session.live_epoch, live_seq=0)))
+        self.counters.live_resets += 1
+        self.mark(member)
+
+    def mark(self, member: Member) -> None:
+        """The member's outbox has got something."""
+        if not member.is_dirty:
+            member.is_dirty = True
+            self._dirty.append(member)

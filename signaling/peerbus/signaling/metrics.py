@@ -1,0 +1,59 @@
+"""
+What Prometheus gets to see of one server.
+
+Owns the names and the meaning of the metrics; reads the counters that the hub keeps anyway. Never counts itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from peerbus.signaling.server import Server
+
+
+class ServerMetrics(Collector):
+    """A collector over one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server: Final = server
+        self._registry: Final = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def exposition(self) -> bytes:
+        """The text format of Prometheus, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric families, as Prometheus asks for them."""
+        membership = self._server.membership
+        counters = membership.counters
+        members = membership.members.values()
+        attached = sum(member.session.is_attached for member in members)
+        yield GaugeMetricFamily("peerbus_channels", "Channels with members.", len(membership.channels))
+        sessions = GaugeMetricFamily("peerbus_sessions", "Sessions by state.", labels=["state"])
+        sessions.add_metric(["present"], attached)
+        sessions.add_metric(["away"], len(membership.members) - attached)
+        yield sessions
+        yield CounterMetricFamily("peerbus_joins", "Sessions that began.", counters.joins)
+        yield CounterMetricFamily("peerbus_resumes", "Sessions that were resumed.", counters.resumes)
+        sends = CounterMetricFamily("peerbus_sends", "Messages taken, by delivery.", labels=["delivery"])
+        sends.add_metric(["durable"], counters.sends_durable)
+        sends.add_metric(["live"], counters.sends_live)
+        sends.add_metric(["lossy"], counters.sends_lossy)
+        yield sends
+        yield CounterMetricFamily("peerbus_deliveries", "Messages put into outboxes.", counters.deliveries)
+        dropped = counters.lossy_dropped + sum(member.session.outbox.lossy_dropped for member in members)
+        yield CounterMetricFamily(
+            "peerbus_lossy_dropped", "Lossy messages dropped for slow readers.", dropped
+        )
+        yield CounterMetricFamily(
+            "peerbus_live_resets", "Live classes that overflowed.", counters.live_resets
+        )
+        yield CounterMetricFamily("peerbus_errors", "Requests refused.", counters.errors)

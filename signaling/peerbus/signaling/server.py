@@ -1,0 +1,352 @@
+"""
+The running server: the hub with a clock, a log, keys and connections.
+
+Owns the loop from input to effect to output: it gives every input the time, does what the hub asks (append, read,
+lock, renew, close), and flushes the outboxes that have something once per turn of the event loop, so that frames for
+one connection are joined into one write. Never decides who receives what.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from peerbus.protocol import channel as naming
+from peerbus.protocol.codec import Rejected
+from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.grants import Admission, admit
+from peerbus.protocol.messages import ClientFrame, Closing, Connect
+from peerbus.protocol.secrets import Secret
+from peerbus.protocol.session.server import common_version
+from peerbus.signaling.effects import (
+    AppendEffect,
+    CloseEffect,
+    Effect,
+    LockEffect,
+    ReadEffect,
+    RenewEffect,
+)
+from peerbus.signaling.hub import Hub
+from peerbus.signaling.keyring import Principal
+from peerbus.signaling.keys import KeyStore
+from peerbus.signaling.limits import Limits
+from peerbus.signaling.log import AppendResult, ChannelKey, StoreError
+from peerbus.signaling.log.writer import LogWriter
+from peerbus.signaling.member import Member, Peer
+from peerbus.signaling.membership import Joining, Membership
+
+_log: Final = logging.getLogger("peerbus.signaling")
+
+SERVER_NAME: Final = "peerbus"
+_STALLED_POLL_S: Final = 0.02
+_TICKS_PER_TIMEOUT: Final = 8
+_TICK_MAX_S: Final = 1.0
+_KEYS_REFRESH_S: Final = 1.0
+_FAREWELL_S: Final = 0.1
+"""For the last frames to leave; closing handshakes that take longer are cut."""
+
+
+class Connection(Protocol):
+    """One transport connection of one session."""
+
+    def flush(self, member: Member) -> bool:
+        """Writes what the outbox has and the transport takes; False when something is left behind."""
+
+    def close(self, member: Member | None, closing: Closing, *, is_abrupt: bool) -> None:
+        """Writes what it can of the member's outbox, then `closing`, and ends the connection without blocking."""
+
+
+class Server:
+    """Everything of one signaling process but its HTTP surface. Used from one event loop."""
+
+    def __init__(self, limits: Limits, log: LogWriter, keys: KeyStore, *, version: str) -> None:
+        self.limits: Final = limits
+        self.version: Final = version
+        self.membership: Final = Membership(
+            limits,
+            ack_promise=log.promise,
+            server=f"{SERVER_NAME}/{version}",
+            new_epoch=lambda: secrets.token_urlsafe(6),
+        )
+        self.hub: Final = Hub(self.membership)
+        self.log: Final = log
+        self.keys: Final = keys
+        self.started_ms: Final = _monotonic_ms()
+        self._loop: Final = asyncio.get_running_loop()
+        self.sweeps: Final[list[Callable[[int], None]]] = []
+        """Called at every tick with the monotonic time in milliseconds."""
+        self._is_scheduled = False
+        self._stalled: set[Member] = set()
+        self._poll_is_due = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        shortest_ms = min(limits.silence_timeout_ms, limits.resume_window_ms, limits.stalled_reader_ms)
+        self._tick_s: Final = min(_TICK_MAX_S, shortest_ms / _TICKS_PER_TIMEOUT / 1000)
+        self._set_wall()
+
+    # --- input ------------------------------------------------------------------------------------------
+
+    async def connect(self, frame: Connect, connection: Connection, peer: Peer) -> Member:
+        """
+        Admits a session from its first frame; `connected` waits in its outbox.
+
+        Raises `ProtocolError` with the reason.
+        """
+        if self.membership.is_draining:
+            raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
+        version = common_version(frame.versions)
+        principal = self.keys.verify(frame.api_key, _wall_ms())
+        if frame.mode == "sealed":
+            raise ProtocolError(
+                ErrorCode.NOT_SUPPORTED,
+                "Sealed channels are not served yet; connect with mode open (the server can read it).",
+            )
+        scope = naming.PUBLIC_SCOPE if frame.scope == "public" else naming.private_scope(principal.project)
+        name = naming.check_channel_name(frame.channel)
+        join_token = frame.join_token.reveal() if frame.join_token else b""
+        join_token = b"" if frame.join_token is None else frame.join_token.reveal()
+        channel_id = naming.channel_id(name, naming.Mode(frame.mode), join_token)
+        if frame.channel_id:
+            naming.check_channel_id(frame.channel_id, channel_id)
+        lineage = naming.lineage(frame.lineage_secret.reveal())
+        agent = self._agent_name(frame, principal)
+        admission = self._admission(principal, scope, name, agent, peer)
+        key = ChannelKey(scope, channel_id)
+        try:
+            state = await self.log.open_channel(key, name, frame.mode, _wall_ms())
+        except StoreError as error:
+            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason) from None
+        identity = naming.name_identity(agent) if admission.is_claimed else naming.lineage_identity(lineage)
+        member = self.membership.join(
+            Joining(
+                connect=frame,
+                version=version,
+                name=agent,
+                admission=admission,
+                key=key,
+                state=state,
+                lineage=lineage,
+                identity=identity,
+                credential=principal.key_id,
+                connection=connection,
+                peer=peer,
+                session_id=secrets.token_urlsafe(9),
+                resume_token=Secret(secrets.token_urlsafe(24)),
+            ),
+            _monotonic_ms(),
+        )
+        self.schedule()
+        return member
+
+    def receive(self, member: Member, frames: list[ClientFrame | Rejected]) -> None:
+        """Frames of an established session, in order."""
+        now_ms = _monotonic_ms()
+        for frame in frames:
+            self.hub.receive(member, frame, now_ms)
+        self.schedule()
+
+    def detached(self, member: Member, connection: Connection) -> None:
+        """A connection ended."""
+        self._stalled.discard(member)
+        self.membership.detached(member, connection, _monotonic_ms())
+        self.schedule()
+
+    def polled(self, member: Member) -> None:
+        """A long-poll asks for frames; that is a sign of life, too."""
+        member.session.heard(_monotonic_ms())
+        self.membership.mark(member)
+        self.schedule()
+
+    def lose(self, member: Member, code: ErrorCode, text: str) -> None:
+        """Closes the connection of a member for what came over it."""
+        self.membership.lose(member, code, text, _monotonic_ms())
+        self.schedule()
+
+    @staticmethod
+    def now_ms() -> int:
+        """The clock of all deadlines: monotonic milliseconds."""
+        return _monotonic_ms()
+
+    def schedule(self) -> None:
+        """Something may have to be done or written; it is, before the loop waits again."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._run)
+
+    # --- loop -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ticks until cancelled: deadlines, keys changed on disk, credentials revoked."""
+        keys_at_s = 0.0
+        while True:
+            await asyncio.sleep(self._tick_s)
+            self._set_wall()
+            now_ms = _monotonic_ms()
+            self.membership.tick(now_ms)
+            for sweep in self.sweeps:
+                sweep(now_ms)
+            now_s = time.monotonic()
+            if now_s - keys_at_s >= _KEYS_REFRESH_S:
+                keys_at_s = now_s
+                self._refresh_keys()
+            self.schedule()
+
+    async def drain(self) -> None:
+        """Nobody may join any more, everyone is told to come back; what is submitted gets committed."""
+        self.membership.drain(lambda: random.randint(250, 3000))  # noqa: S311  spreads reconnects, guards nothing
+        self.schedule()
+        await asyncio.sleep(_FAREWELL_S)
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _run(self) -> None:
+        self._is_scheduled = False
+        for effect in self.membership.effects_to_do():
+            self._do(effect)
+        for member in self.membership.dirty_to_flush(_monotonic_ms()):
+            self._flush(member)
+        if self.membership.has_effects:
+            self.schedule()
+
+    def _flush(self, member: Member) -> None:
+        connection: Connection | None = member.connection
+        if connection is None:
+            return
+        if connection.flush(member):
+            if self._stalled:
+                self._stalled.discard(member)
+            member.session.flowing()
+            if member.session.outbox.is_catching_up:
+                self.membership.read_page(member)
+        else:
+            member.session.stalled(_monotonic_ms())
+            self._stalled.add(member)
+            if not self._poll_is_due:
+                self._poll_is_due = True
+                self._loop.call_later(_STALLED_POLL_S, self._poll_stalled)
+
+    def _poll_stalled(self) -> None:
+        self._poll_is_due = False
+        for member in list(self._stalled):
+            self._stalled.discard(member)
+            self._flush(member)
+        self.schedule()
+
+    # --- effects ----------------------------------------------------------------------------------------
+
+    def _do(self, effect: Effect) -> None:
+        if isinstance(effect, AppendEffect):
+            refused = self.log.submit(effect.append, lambda result: self._appended(effect, result))
+            if refused is not None:
+                self._appended(effect, refused)
+        elif isinstance(effect, CloseEffect):
+            effect.connection.close(effect.member, effect.closing, is_abrupt=effect.is_abrupt)
+        elif isinstance(effect, ReadEffect):
+            self._spawn(self._read(effect))
+        elif isinstance(effect, LockEffect):
+            self._spawn(self._store_lock(effect))
+        else:
+            self._renew(effect)
+
+    def _appended(self, effect: AppendEffect, result: AppendResult) -> None:
+        self.hub.appended(effect, result, _monotonic_ms())
+        self.schedule()
+
+    async def _read(self, effect: ReadEffect) -> None:
+        try:
+            page = await self.log.read(effect.key, effect.identity, effect.wanted, effect.limit_bytes)
+        except StoreError as error:
+            refusal = ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason)
+            self.hub.read_failed(effect, refusal, _monotonic_ms())
+        else:
+            self.hub.page_read(effect, page, _monotonic_ms())
+        self.schedule()
+
+    async def _store_lock(self, effect: LockEffect) -> None:
+        try:
+            await self.log.set_locked(effect.key, effect.locked)
+        except StoreError as error:
+            refusal = ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason)
+            self.membership.refuse(effect.member, effect.request_id, refusal, _monotonic_ms())
+        else:
+            self.hub.lock_stored(effect, _monotonic_ms())
+        self.schedule()
+
+    def _renew(self, effect: RenewEffect) -> None:
+        member = effect.member
+        channel = member.channel
+        now_ms = _monotonic_ms()
+        try:
+            principal = self.keys.verify(effect.credential, _wall_ms())
+            if channel.key.scope not in (naming.PUBLIC_SCOPE, naming.private_scope(principal.project)):
+                raise ProtocolError(ErrorCode.FORBIDDEN, "The new key belongs to another project.")
+            admission = admit(
+                principal.grant,
+                now_ms=_wall_ms(),
+                scope=channel.key.scope,
+                channel=channel.name,
+                agent=member.name,
+                address=member.peer.address,
+                origin=member.peer.origin,
+            )
+            if admission.is_claimed != member.admission.is_claimed:
+                raise ProtocolError(
+                    ErrorCode.FORBIDDEN, "The new key does not claim the name as the old one did."
+                )
+        except ProtocolError as error:
+            self.membership.refuse(member, effect.request_id, error, now_ms)
+        else:
+            self.hub.renewed(effect, admission, principal.key_id, now_ms)
+        self.schedule()
+
+    def _spawn(self, work: object) -> None:
+        assert asyncio.iscoroutine(work)
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("a piece of work failed", exc_info=task.exception())
+
+    # --- inside -----------------------------------------------------------------------------------------
+
+    def _agent_name(self, frame: Connect, principal: Principal) -> str:
+        if frame.agent:
+            return naming.check_agent_name(frame.agent)
+        claim = principal.grant.claim
+        if claim is not None and principal.grant.claims(claim):
+            return naming.check_agent_name(claim)
+        return f"guest-{secrets.token_hex(3)}"
+
+    def _admission(self, principal: Principal, scope: str, channel: str, agent: str, peer: Peer) -> Admission:
+        return admit(
+            principal.grant,
+            now_ms=_wall_ms(),
+            scope=scope,
+            channel=channel,
+            agent=agent,
+            address=peer.address,
+            origin=peer.origin,
+        )
+
+    def _refresh_keys(self) -> None:
+        revoked = self.keys.refresh()
+        for credential_id in revoked:
+            self.membership.revoke(credential_id, ErrorCode.REVOKED)
+
+    def _set_wall(self) -> None:
+        self.membership.wall_offset_ms = _wall_ms() - _monotonic_ms()
+
+
+def _monotonic_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
