@@ -80,11 +80,15 @@ export class Codec<F extends AnyFrame> {
       return [new Rejected(new ProtocolError("too_large", text))];
     }
     const items = this.encoding === "json" ? parseJson(data) : parseMessagePack(data);
+    if (items.length === 0)
+      return [new Rejected(new ProtocolError("bad_frame", "A batch has one frame at least."))];
     if (items.length > MAX_BATCH_FRAMES) {
       const text = `${items.length} frames in one batch; at most ${MAX_BATCH_FRAMES} are taken.`;
       return [new Rejected(new ProtocolError("too_large", text))];
     }
-    return items.map((item) => ("error" in item ? new Rejected(item.error) : this.readFrame(item.value)));
+    return items.map(({ value, error }) =>
+      error ? new Rejected(error, savedId(value)) : this.readFrame(value),
+    );
   }
 
   /** The frame that an already decoded JSON or MessagePack value stands for. */
@@ -124,12 +128,13 @@ function parseJson(data: string | Uint8Array): Outcome[] {
     const value: unknown = JSON.parse(typeof data === "string" ? data : UTF8.decode(data));
     return (Array.isArray(value) ? value : [value]).map((item) => ({ value: item }));
   } catch (error) {
-    return [{ error: asProtocolError(error) }];
+    return [{ value: undefined, error: asProtocolError(error) }];
   }
 }
 
 function parseMessagePack(data: string | Uint8Array): Outcome[] {
-  if (typeof data === "string") return [{ error: new ProtocolError("bad_frame", "MessagePack is binary.") }];
+  if (typeof data === "string")
+    return [{ value: undefined, error: new ProtocolError("bad_frame", "MessagePack is binary.") }];
   const reader = new Reader(data);
   const items: Outcome[] = [];
   try {
@@ -140,7 +145,7 @@ function parseMessagePack(data: string | Uint8Array): Outcome[] {
     }
     return items;
   } catch (error) {
-    return [{ error: asProtocolError(error) }];
+    return [{ value: undefined, error: asProtocolError(error) }];
   }
 }
 

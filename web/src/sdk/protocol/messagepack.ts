@@ -14,8 +14,11 @@ const UTF8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const ENCODER = new TextEncoder();
 const TWO_32 = 2 ** 32;
 
-/** A value that was read, or why it cannot be taken; what follows it can be read in either case. */
-export type Outcome = { readonly value: unknown } | { readonly error: ProtocolError };
+/** A value that was read; with an error it cannot be taken, but what follows it can be read. */
+export interface Outcome {
+  readonly value: unknown;
+  readonly error?: ProtocolError;
+}
 
 /**
  * Reads values from bytes, one after the other.
@@ -52,7 +55,7 @@ export class Reader {
   next(): Outcome {
     this.complaint = undefined;
     const value = this.read(0);
-    return this.complaint ? { error: this.complaint } : { value };
+    return this.complaint ? { value, error: this.complaint } : { value };
   }
 
   private read(nesting: number): unknown {
@@ -236,7 +239,8 @@ class Writer {
   private number(value: number): void {
     if (!Number.isSafeInteger(value) || Object.is(value, -0)) {
       this.byte(0xcb);
-      this.view.setFloat64(this.grow(8), value);
+      const at = this.grow(8);
+      this.view.setFloat64(at, value);
     } else if (value >= 0) this.positive(value);
     else this.negative(value);
   }
@@ -248,7 +252,8 @@ class Writer {
     else if (value < TWO_32) this.tagged(0xce, 4, value);
     else {
       this.byte(0xcf);
-      this.view.setBigUint64(this.grow(8), BigInt(value));
+      const at = this.grow(8);
+      this.view.setBigUint64(at, BigInt(value));
     }
   }
 
@@ -259,7 +264,8 @@ class Writer {
     else if (value >= -TWO_32 / 2) this.tagged(0xd2, 4, value + TWO_32);
     else {
       this.byte(0xd3);
-      this.view.setBigInt64(this.grow(8), BigInt(value));
+      const at = this.grow(8);
+      this.view.setBigInt64(at, BigInt(value));
     }
   }
 
@@ -272,7 +278,8 @@ class Writer {
   }
 
   private byte(value: number): void {
-    this.view.setUint8(this.grow(1), value);
+    const at = this.grow(1);
+    this.view.setUint8(at, value);
   }
 
   private grow(length: number): number {
