@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 
 import msgspec
@@ -108,6 +109,29 @@ def test_unknown_and_wrong_keys_get_one_answer() -> None:
     }
     assert len(answers) == 1
     assert answers.pop()[0] is ErrorCode.UNAUTHORIZED
+
+
+def test_an_unknown_key_costs_as_much_as_a_wrong_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = keyring()
+    right, token = key_text(ring), ring.sign(RECORD, claims()).reveal()
+    unknown = ring.sign(msgspec.structs.replace(RECORD, key_id="zzzzzzzzzzzz"), claims()).reveal()
+    work: list[str] = []
+    derive, compare = hmac.digest, hmac.compare_digest
+    monkeypatch.setattr(hmac, "digest", lambda *given: (work.append("derive"), derive(*given))[1])
+    monkeypatch.setattr(hmac, "compare_digest", lambda *given: (work.append("compare"), compare(*given))[1])
+
+    def work_for(credential: str) -> list[str]:
+        work.clear()
+        assert refused(ring, credential).code is ErrorCode.UNAUTHORIZED
+        return list(work)
+
+    wrong_secret = right[:-4] + "AAAA"
+    assert work_for(wrong_secret) == ["derive", "compare"]
+    assert work_for(wrong_secret.replace("abcdefghijkl", "zzzzzzzzzzzz")) == ["derive", "compare"]
+    wrong_signature = token[:-8] + "AAAAAAAA"
+    assert "derive" in work_for(wrong_signature)
+    assert "compare" in work_for(wrong_signature)
+    assert work_for(unknown) == work_for(wrong_signature)
 
 
 @given(st.text() | st.text(alphabet="eyJ.pb_[{", max_size=2000))

@@ -221,6 +221,8 @@ def test_demo_keys_are_refused_by_a_server_without_demo(open_store: Open) -> Non
     store.close()
     store = open_store()
     assert code_of(store, issued.credential.reveal()) is ErrorCode.FORBIDDEN
+    with pytest.raises(KeyStoreError, match="closed"):
+        store.issue_demo_key(NOW_MS)
     store.open_demo(NOW_MS)
     assert store.verify(issued.credential, NOW_MS).project == DEMO_PROJECT
 

@@ -155,7 +155,6 @@ class Admission(Struct, frozen=True, kw_only=True):
 
     operations: frozenset[Operation]
     types: Patterns
-    storage: Patterns
     is_claimed: bool
     """Whether the session holds its name by a claim; its identity is the name then, else the lineage."""
     rate_per_s: float | None
@@ -202,7 +201,6 @@ def admit(
     return Admission(
         operations=grant.operations if has_authority else grant.operations - MODERATION,
         types=grant.types,
-        storage=grant.storage,
         is_claimed=has_authority and grant.claims(agent),
         rate_per_s=grant.rate_per_s,
         members=grant.members,

@@ -212,8 +212,11 @@ class KeyStore:
         A token for one visitor of the server's own pages, good for `DEMO_KEY_TTL_MS`.
 
         It is signed with a key of the demo project whose secret nobody ever sees; where that has been revoked
-        (which ends all demo sessions) a new one takes its place.
+        (which ends all demo sessions) a new one takes its place. Raises `KeyStoreError` unless `open_demo` was
+        called.
         """
+        if not self._keyring.is_demo_open:
+            raise KeyStoreError("the demo project is closed on this server")
         record = next((key for key in self.keys(DEMO_PROJECT) if key.revoked_ms is None), None)
         if record is None:
             key = self._insert_key(
