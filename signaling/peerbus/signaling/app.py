@@ -92,7 +92,6 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     stack.callback(keys.close)
     store = open_store(config)
     stack.callback(store.close)
-    first_key = keys.bootstrap(wall_ms)
     if config.is_demo_on:
         keys.open_demo(wall_ms)
     tls = tls_setup(config, datetime.now(UTC))
@@ -118,6 +117,8 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     stack.callback(listener.close)
     port = sockets[0].getsockname()[1]
     address = f"{'http' if tls is None else 'https'}://{_display_host(config.host)}:{port}"
+    # Last, since a key that is made and then not shown is lost.
+    first_key = keys.bootstrap(wall_ms)
     _announce(config, address, first_key, tls)
     if on_ready is not None:
         on_ready(address)

@@ -33,7 +33,7 @@ from peerbus.signaling.effects import (
 )
 from peerbus.signaling.hub import Hub
 from peerbus.signaling.keyring import Principal
-from peerbus.signaling.keys import KeyStore
+from peerbus.signaling.keys import KeyStore, KeyStoreError
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log import AppendResult, ChannelKey, StoreError
 from peerbus.signaling.log.writer import LogWriter
@@ -336,7 +336,12 @@ class Server:
         )
 
     def _refresh_keys(self) -> None:
-        revoked = self.keys.refresh()
+        try:
+            revoked = self.keys.refresh()
+        except KeyStoreError as error:
+            # The keys known so far stay good; the next second tries again.
+            _log.error("changed keys are not known yet: %s", error)
+            return
         for credential_id in revoked:
             self.membership.revoke(credential_id, ErrorCode.REVOKED)
 
