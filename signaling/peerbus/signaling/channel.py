@@ -11,7 +11,7 @@ from typing import Final
 
 from peerbus.protocol.messages import ChannelInfo, Departure, Presence
 from peerbus.protocol.messages import Member as MemberInfo
-from peerbus.signaling.log import ChannelKey, ChannelState
+from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import DepartureReason, Member
 
 

@@ -13,7 +13,7 @@ from msgspec import Struct
 from peerbus.protocol.messages import Closing, Send
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.channel import Channel
-from peerbus.signaling.log import Append, ChannelKey, Range
+from peerbus.signaling.log.interface import Append, ChannelKey, Range
 from peerbus.signaling.member import Member
 
 

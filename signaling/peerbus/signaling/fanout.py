@@ -18,7 +18,7 @@ from peerbus.protocol.addressing import check_address, compile_filter
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.messages import Filter, Message, Send
 from peerbus.signaling.channel import Channel
-from peerbus.signaling.log import Append, Entry, visible
+from peerbus.signaling.log.interface import Append, Entry, visible
 from peerbus.signaling.member import Member
 
 
@@ -181,7 +181,7 @@ def wanting(
     return [
         member
         for member in members
-        if member.identity != sender_identity and member.wants(type_, custom_event_type)
+        if (member.wants_all or member.wants(type_, custom_event_type)) and member.identity != sender_identity
     ]
 
 

@@ -45,7 +45,7 @@ from peerbus.signaling.fanout import (
     resolve,
     wanting,
 )
-from peerbus.signaling.log import Appended, AppendResult, Conflict, Page, Range
+from peerbus.signaling.log.interface import Appended, AppendResult, Conflict, Page, Range
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
 
@@ -162,8 +162,7 @@ class Hub:
         out = EncodedFrame(passing_message(member, frame, message_id, time_ms))
         if frame.delivery == "live":
             self.counters.sends_live += 1
-            for target in targets:
-                self.membership.push_live(target, out, now_ms)
+            self.membership.push_live(targets, out, now_ms)
         else:
             self.counters.sends_lossy += 1
             for target in targets:
@@ -321,8 +320,7 @@ class Hub:
         channel = effect.member.channel
         channel.is_locked = effect.locked
         out = EncodedFrame(ChannelUpdate(is_locked=effect.locked))
-        for member in channel.members.values():
-            self.membership.push_live(member, out, now_ms)
+        self.membership.push_live(channel.members.values(), out, now_ms)
         self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
 
     def renewed(self, effect: RenewEffect, admission: Admission, credential: str, now_ms: int) -> None:

@@ -10,7 +10,7 @@ Times are monotonic milliseconds; `wall_offset_ms` (set by the shell) added to t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -36,7 +36,7 @@ from peerbus.signaling.channel import Channel
 from peerbus.signaling.effects import CloseEffect, Effect, ReadEffect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log import ChannelKey, ChannelState, Range
+from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
 from peerbus.signaling.member import DepartureReason, Member, Peer
 from peerbus.signaling.refusal import closing_frame, error_frame
 
@@ -129,9 +129,8 @@ class Membership:
             presence = channel.presence_to_tell()
             if presence is not None:
                 out = EncodedFrame(presence)
-                for member in channel.members.values():
-                    if member.pushes_presence:
-                        self.push_live(member, out, now_ms)
+                told = [member for member in channel.members.values() if member.pushes_presence]
+                self.push_live(told, out, now_ms)
         self._restless.clear()
         dirty, self._dirty = self._dirty, []
         for member in dirty:
@@ -470,21 +469,24 @@ class Membership:
 
     def reply(self, member: Member, frame: ServerFrame, now_ms: int) -> None:
         """A frame of the live class for one member."""
-        self.push_live(member, EncodedFrame(frame), now_ms)
+        self.push_live((member,), EncodedFrame(frame), now_ms)
 
     def refuse(self, member: Member, request_id: int | None, error: ProtocolError, now_ms: int) -> None:
         """Tells a member that a request, or something without an id, failed."""
         self.counters.errors += 1
         self.reply(member, error_frame(error, request_id, member.peer), now_ms)
 
-    def push_live(self, member: Member, out: EncodedFrame, now_ms: int) -> None:
-        """A frame of the live class that several members may share."""
-        session = member.session
-        if session.outbox.push_live(out, now_ms):
-            if not member.is_dirty:
-                self.mark(member)
-        elif session.is_attached:
-            self._reset_live(member)
+    def push_live(self, members: Iterable[Member], out: EncodedFrame, now_ms: int) -> None:
+        """A frame of the live class for each of the members."""
+        dirty = self._dirty
+        for member in members:
+            session = member.session
+            if session.outbox.push_live(out, now_ms):
+                if not member.is_dirty:
+                    member.is_dirty = True
+                    dirty.append(member)
+            elif session.is_attached:
+                self._reset_live(member)
 
     def _reset_live(self, member: Member) -> None:
         session = member.session
