@@ -28,14 +28,14 @@ _ABORT_AFTER_S: Final = 1.0
 class WebSocketConnection:
     """The server's end of one WebSocket, for one session."""
 
-    __slots__ = ("_closing", "_encoding", "_loop", "_server", "_socket_bytes", "_transport", "_ws")
+    __slots__ = ("_closing", "_is_binary", "_loop", "_server", "_socket_bytes", "_transport", "_ws")
 
     def __init__(
         self, ws: web.WebSocketResponse, transport: asyncio.Transport, encoding: EncodingName, server: Server
     ) -> None:
         self._ws: Final = ws
         self._transport: Final = transport
-        self._encoding: Final[EncodingName] = encoding
+        self._is_binary: Final = encoding == "msgpack"
         self._server: Final = server
         self._loop: Final = asyncio.get_running_loop()
         self._socket_bytes: Final = server.limits.socket_buffer_bytes
@@ -48,23 +48,24 @@ class WebSocketConnection:
 
     def flush(self, member: Member) -> bool:
         """See `Connection`."""
-        transport = self._transport
-        if not self.is_open:
+        if self._closing is not None:
             return True
+        transport = self._transport
         outbox = member.session.outbox
         room = self._socket_bytes - transport.get_write_buffer_size()
-        while room > 0:
+        if room > 0:
             frames = outbox.take(room)
-            if not frames:
-                return True
-            encoding = self._encoding
             if len(frames) == 1:
-                data = frames[0].websocket_frame(encoding)
-            else:
-                data = b"".join([frame.websocket_frame(encoding) for frame in frames])
-            transport.write(data)
-            room = self._socket_bytes - transport.get_write_buffer_size()
+                frame = frames[0]
+                transport.write(frame.binary_message if self._is_binary else frame.text_message)
+            elif frames:
+                transport.write(self._joined(frames))
         return outbox.is_empty
+
+    def _joined(self, frames: list[EncodedFrame]) -> bytes:
+        if self._is_binary:
+            return b"".join([frame.binary_message for frame in frames])
+        return b"".join([frame.text_message for frame in frames])
 
     def close(self, member: Member | None, closing: Closing, *, is_abrupt: bool) -> None:
         """See `Connection`."""
@@ -72,7 +73,7 @@ class WebSocketConnection:
             return
         if member is not None:
             self.flush(member)
-        self._transport.write(EncodedFrame(closing).websocket_frame(self._encoding))
+        self._transport.write(self._joined([EncodedFrame(closing)]))
         self._closing = self._loop.create_task(self._say_goodbye(closing))
         if is_abrupt:
             # Nobody may be reading at the other end; the closing handshake is not waited for.
@@ -81,9 +82,7 @@ class WebSocketConnection:
     def refuse(self, error: ProtocolError, request_id: int | None, peer: Peer) -> None:
         """Ends a connection that has no session, or must lose it: `error`, then `closing`."""
         if self.is_open:
-            self._transport.write(
-                EncodedFrame(error_frame(error, request_id, peer)).websocket_frame(self._encoding)
-            )
+            self._transport.write(self._joined([EncodedFrame(error_frame(error, request_id, peer))]))
         self.close(None, closing_frame(error, peer), is_abrupt=False)
 
     async def _say_goodbye(self, closing: Closing) -> None:

@@ -22,15 +22,16 @@ _JSON: Final[Codec[ClientFrame]] = Codec("json", ClientFrame, max_bytes=0)
 class EncodedFrame:
     """One frame of the server and its bytes; `size_bytes` is that of the MessagePack form."""
 
-    __slots__ = ("_json", "_json_ws", "_msgpack_ws", "frame", "msgpack", "size_bytes")
+    __slots__ = ("_json", "_text_message", "binary_message", "frame", "msgpack", "size_bytes")
 
     def __init__(self, frame: ServerFrame | AnyFrame) -> None:
         self.frame: Final = frame
         self.msgpack: Final = _MSGPACK.encode(frame)
         self.size_bytes: Final = len(self.msgpack)
+        self.binary_message: Final = _header(_FIN_BINARY, self.size_bytes) + self.msgpack
+        """The MessagePack form as one unmasked WebSocket message, header included."""
         self._json: bytes | None = None
-        self._json_ws: bytes | None = None
-        self._msgpack_ws: bytes | None = None
+        self._text_message: bytes | None = None
 
     def payload(self, encoding: EncodingName) -> bytes:
         """The bare frame."""
@@ -40,16 +41,13 @@ class EncodedFrame:
             self._json = _JSON.encode(self.frame)
         return self._json
 
-    def websocket_frame(self, encoding: EncodingName) -> bytes:
-        """The frame as one unmasked WebSocket message, header included."""
-        if encoding == "msgpack":
-            if self._msgpack_ws is None:
-                self._msgpack_ws = _header(_FIN_BINARY, self.size_bytes) + self.msgpack
-            return self._msgpack_ws
-        if self._json_ws is None:
+    @property
+    def text_message(self) -> bytes:
+        """The JSON form as one unmasked WebSocket message, header included."""
+        if self._text_message is None:
             payload = self.payload("json")
-            self._json_ws = _header(_FIN_TEXT, len(payload)) + payload
-        return self._json_ws
+            self._text_message = _header(_FIN_TEXT, len(payload)) + payload
+        return self._text_message
 
 
 def join_payloads(encoding: EncodingName, payloads: list[bytes]) -> bytes:

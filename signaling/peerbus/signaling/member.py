@@ -61,6 +61,7 @@ class Member:
         "sent_count",
         "session",
         "types",
+        "wants_all",
     )
 
     def __init__(
@@ -113,6 +114,7 @@ class Member:
         self.expires_ms = admission.expires_ms
         self.is_warned = False
         self.receives = self.auto_receive and admission.allows(Operation.READ)
+        self.wants_all = self.receives and self.types is None
         self.pushes_presence = admission.allows(Operation.PRESENCE)
         rate: float = limits.send_rate_per_s
         lossy_rate: float = limits.lossy_rate_per_s

@@ -216,14 +216,15 @@ class Server:
         connection: Connection | None = member.connection
         if connection is None:
             return
+        session = member.session
         if connection.flush(member):
-            if self._stalled:
+            if session.stalled_at_ms is not None:
+                session.flowing()
                 self._stalled.discard(member)
-            member.session.flowing()
-            if member.session.outbox.is_catching_up:
+            if session.outbox.is_catching_up:
                 self.membership.read_page(member)
         else:
-            member.session.stalled(_monotonic_ms())
+            session.stalled(_monotonic_ms())
             self._stalled.add(member)
             if not self._poll_is_due:
                 self._poll_is_due = True

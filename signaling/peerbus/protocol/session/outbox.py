@@ -25,6 +25,8 @@ class Sized(Protocol):
 
 T = TypeVar("T", bound=Sized)
 
+_MARK_EVERY_MS: Final = 1_000
+
 
 class OutboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     """The bounds of one outbox."""
@@ -51,9 +53,12 @@ class Outbox(Generic[T]):
         "_control",
         "_durable",
         "_durable_bytes",
+        "_has_others",
         "_limits",
         "_live",
         "_live_bytes",
+        "_live_mark_due_ms",
+        "_live_marks",
         "_lossy",
         "_lossy_bytes",
         "_page_is_asked",
@@ -74,9 +79,14 @@ class Outbox(Generic[T]):
         self._control: deque[T] = deque()
         self._reset: T | None = None
         self._pong: T | None = None
+        # Whether there may be anything to write besides live frames; false only if there is not.
+        self._has_others = False
         self._page_ticket = 0
         self._page_is_asked = False
-        self._live: deque[tuple[int, T]] = deque()
+        self._live: deque[T] = deque()
+        # When live frames came, in marks of (time, number of the first frame since) about a second apart.
+        self._live_marks: deque[tuple[int, int]] = deque()
+        self._live_mark_due_ms = 0
         self._live_bytes = 0
         self._durable: deque[tuple[int, T]] = deque()
         self._durable_bytes = 0
@@ -99,14 +109,17 @@ class Outbox(Generic[T]):
     def push_control(self, frame: T) -> None:
         """A frame outside the classes; written before all others."""
         self._control.append(frame)
+        self._has_others = True
 
     def push_reset(self, frame: T) -> None:
         """Tells of a new live epoch; one that is not yet written is replaced."""
         self._reset = frame
+        self._has_others = True
 
     def push_pong(self, frame: T) -> None:
         """Answers a ping; two that wait are one."""
         self._pong = frame
+        self._has_others = True
 
     def push_live(self, frame: T, now_ms: int) -> bool:
         """
@@ -116,10 +129,12 @@ class Outbox(Generic[T]):
         """
         if self.live_is_lost:
             return False
-        size = frame.size_bytes
         live = self._live
-        live.append((now_ms, frame))
-        self._live_bytes += size
+        if now_ms >= self._live_mark_due_ms:
+            self._live_marks.append((now_ms, self.live_first_seq + len(live)))
+            self._live_mark_due_ms = now_ms + _MARK_EVERY_MS
+        live.append(frame)
+        self._live_bytes += frame.size_bytes
         limits = self._limits
         if self._live_bytes > limits.live_kept_bytes or len(live) > limits.live_kept_frames:
             self._forget_written(limits.live_kept_bytes, limits.live_kept_frames)
@@ -134,6 +149,7 @@ class Outbox(Generic[T]):
             # Pages bring it: now, or after the resume.
             return
         self._durable.append((offset, frame))
+        self._has_others = True
         self._durable_bytes += frame.size_bytes
         limits = self._limits
         if (
@@ -142,6 +158,7 @@ class Outbox(Generic[T]):
         ):
             self._drop_durable()
             self.is_catching_up = True
+            self._has_others = bool(self._control or self._lossy or self._reset or self._pong)
 
     def push_lossy(self, frame: T) -> None:
         """A lossy message; the oldest make room."""
@@ -149,6 +166,7 @@ class Outbox(Generic[T]):
             return
         lossy = self._lossy
         lossy.append(frame)
+        self._has_others = True
         self._lossy_bytes += frame.size_bytes
         limits = self._limits
         while len(lossy) > 1 and (
@@ -175,6 +193,7 @@ class Outbox(Generic[T]):
         if ticket != self._page_ticket or not self._page_is_asked:
             return
         self._page_is_asked = False
+        self._has_others = True
         for offset, frame in frames:
             self._durable.append((offset, frame))
             self._durable_bytes += frame.size_bytes
@@ -192,14 +211,7 @@ class Outbox(Generic[T]):
     @property
     def is_empty(self) -> bool:
         """Nothing to write."""
-        return not (
-            self._control
-            or self._reset
-            or self._pong
-            or self._durable
-            or self._lossy
-            or self.live_next_seq < self._live_end()
-        )
+        return not self._has_others and self.live_first_seq + len(self._live) == self.live_next_seq
 
     def take(self, max_bytes: int) -> list[T]:
         """
@@ -207,6 +219,11 @@ class Outbox(Generic[T]):
 
         What is given out counts as written; live frames stay kept until acknowledged.
         """
+        unsent = self.live_first_seq + len(self._live) - self.live_next_seq
+        if unsent == 1 and not self._has_others:
+            # By far the most frequent case: one live frame, and nothing else.
+            self.live_next_seq += 1
+            return [self._live[-1]]
         taken: list[T] = []
         room = max_bytes
         control = self._control
@@ -220,8 +237,8 @@ class Outbox(Generic[T]):
         if self._pong is not None:
             taken.append(self._pong)
             self._pong = None
-        if self.live_next_seq < self._live_end() and room > 0:
-            room = self._take_live(taken, room)
+        if unsent and room > 0:
+            room = self._take_live(taken, unsent, room)
         durable = self._durable
         while durable and room > 0:
             self.durable_cursor, frame = durable.popleft()
@@ -236,15 +253,15 @@ class Outbox(Generic[T]):
             self._lossy_bytes -= size
             taken.append(frame)
             room -= size
+        # A reset or pong is never left behind: both are small, and were taken above.
+        self._has_others = bool(control or durable or lossy)
         return taken
 
-    def _take_live(self, taken: list[T], room: int) -> int:
+    def _take_live(self, taken: list[T], unsent: int, room: int) -> int:
         live = self._live
-        start = self.live_next_seq - self.live_first_seq
-        unsent = len(live) - start
         # The unsent frames are at the right end; walk there from the nearer side.
         fresh = [live[-1]] if unsent == 1 else list(islice(reversed(live), unsent))[::-1]
-        for _, frame in fresh:
+        for frame in fresh:
             if room <= 0:
                 break
             size = frame.size_bytes
@@ -264,8 +281,17 @@ class Outbox(Generic[T]):
     def expire(self, now_ms: int) -> bool:
         """Drops live frames older than the window. False when the class overflowed by that (unwritten ones)."""
         oldest_ms = now_ms - self._limits.live_kept_ms
-        live = self._live
-        while live and live[0][0] < oldest_ms:
+        marks = self._live_marks
+        while len(marks) > 1 and marks[1][0] <= oldest_ms:
+            marks.popleft()
+        if marks and now_ms - _MARK_EVERY_MS >= marks[-1][0]:
+            # Whatever comes from now on is younger than all marks.
+            self._live_mark_due_ms = now_ms
+        if not marks or marks[0][0] > oldest_ms:
+            return True
+        # Everything before the next mark is older than that mark's time at the latest.
+        expired_below = marks[1][1] if len(marks) > 1 else self._live_end()
+        while self.live_first_seq < expired_below and self._live:
             if self.live_first_seq >= self.live_next_seq:
                 self._lose_live()
                 return False
@@ -288,6 +314,7 @@ class Outbox(Generic[T]):
         self._drop_durable()
         self._lossy.clear()
         self._lossy_bytes = 0
+        self._has_others = False
 
     def can_resume_live(self, live_seq: int) -> bool:
         """Whether every live frame beyond `live_seq` is still kept."""
@@ -315,8 +342,7 @@ class Outbox(Generic[T]):
         return self.live_first_seq + len(self._live)
 
     def _forget_first(self) -> None:
-        _, frame = self._live.popleft()
-        self._live_bytes -= frame.size_bytes
+        self._live_bytes -= self._live.popleft().size_bytes
         self.live_first_seq += 1
 
     def _forget_written(self, max_bytes: int, max_frames: int) -> None:
@@ -327,6 +353,8 @@ class Outbox(Generic[T]):
 
     def _lose_live(self) -> None:
         self._live.clear()
+        self._live_marks.clear()
+        self._live_mark_due_ms = 0
         self._live_bytes = 0
         self.live_first_seq = self.live_next_seq
         self.live_is_lost = True
