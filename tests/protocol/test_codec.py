@@ -1,4 +1,4 @@
-"""The two encodings, by the vectors that both SDKs run, with the `msgpack` package as an independent witness."""
+"""The two encodings, by the vectors both SDKs run, with the `msgpack` package as an independent witness."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """
 The vectors of tests/vectors/messages: what the bytes of a frame are, and what is refused.
 
-`python -m tests.support.message_vectors` writes the `json` and `msgpack` of every case in frames.json as the codec
-makes them now: for new cases, to be looked at before they are committed.
+`python -m tests.support.message_vectors` writes the `json` and `msgpack` of every case in frames.json as the
+codec makes them now: for new cases, to be looked at before they are committed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """
 Plays the transcripts of tests/vectors/sessions against the client session machine.
 
-`python -m tests.support.transcripts FILE…` writes what the machine does now into the files, as the expectation
+`python -m tests.support.transcripts FILE…` writes what the machine does now into the files as the expectation
 of each step: for new transcripts, to be read line by line before they are committed.
 """
 

@@ -1,0 +1,566 @@
+"""
+The agent: a named member of a channel, for asyncio programs.
+
+Owns what a user sees: connecting, sending, receiving, events, outcomes. Never decides about the connection; that is
+the session machine (`peerbus.protocol.session.client`). For blocking programs see `peerbus.client.sync`.
+
+    async with AgentConnection(api="http://localhost:8080", api_key="pb_…") as agent:
+        agent.on_message = lambda message: print(message.sender, message.content)
+        await agent.connect("lobby", "player-1", "secret")
+        await agent.send_text_message("Hello, World!")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Final, TypeVar, Unpack
+
+import aiohttp
+from msgspec import UNSET, UnsetType, structs
+
+from peerbus.client import options as asked
+from peerbus.client.api import DEFAULT_API, Api, parse_api
+from peerbus.client.crypto import derive_keys, new_lineage_secret
+from peerbus.client.demo_key import fetch_demo_key
+from peerbus.client.errors import ErrorCode, PeerbusError, error_of
+from peerbus.client.events import Callback, Emitter
+from peerbus.client.options import DEMO_KEY, ConnectOptions, GetApiKey, PollSource, SendOptions
+from peerbus.client.outcome import Outcome
+from peerbus.client.records import Ack, History, Message, ack_of, history_of, message_of
+from peerbus.client.session_loop import SessionLoop
+from peerbus.client.stream import MAX_BUFFERED, MessageStream
+from peerbus.client.transport import MAX_SERVER_BYTES, TransportSettings
+from peerbus.protocol import messages as wire
+from peerbus.protocol.codec import EncodingName, client_codec
+from peerbus.protocol.errors import ProtocolError
+from peerbus.protocol.messages import ChannelInfo, ClientFrame, Connect, Member, Presence
+from peerbus.protocol.secrets import Secret
+from peerbus.protocol.session import outputs
+from peerbus.protocol.session.outputs import State
+from peerbus.protocol.session.paths import TransportName
+from peerbus.protocol.session.settings import ClientSettings
+
+T = TypeVar("T")
+
+_FRAME_OVERHEAD_BYTES: Final = 16
+"""What a request id adds to the size of a frame, at most."""
+_MAX_EARLY: Final = 1_000
+
+
+class AgentConnection(Emitter):
+    """
+    One agent in one channel.
+
+    Methods that talk to the server begin at once and give an outcome to await. Awaiting is optional: calls right after
+    an un-awaited `connect()` are queued, and a failure that nobody awaits goes to the `error` event.
+
+    Events, each also as an attribute (`on_message` …): `message(Message)`, `connect()` and `disconnect()` each time the
+    connection comes and goes, `state(State)`, `presence(Presence)`, `error(Exception)`, `gap(Gap)` when messages may be
+    missing from here on, `channel(is_locked)`, `expiring(milliseconds)`. Handlers are functions or coroutine functions.
+    """
+
+    on_message = Callback[Callable[[Message], Any]]("message")
+    on_connect = Callback[Callable[[], Any]]("connect")
+    on_disconnect = Callback[Callable[[], Any]]("disconnect")
+    on_state = Callback[Callable[[State], Any]]("state")
+    on_presence = Callback[Callable[[Presence], Any]]("presence")
+    on_error = Callback[Callable[[Exception], Any]]("error")
+    on_gap = Callback[Callable[[outputs.Gap], Any]]("gap")
+    on_channel = Callback[Callable[[bool], Any]]("channel")
+    on_expiring = Callback[Callable[[int], Any]]("expiring")
+
+    def __init__(
+        self,
+        api: str | None = None,
+        api_key: str | None = None,
+        *,
+        api_url: str | None = None,
+        get_api_key: GetApiKey | None = None,
+        encoding: EncodingName = "msgpack",
+        request_timeout: float = 30.0,
+        connect_timeout: float | None = 30.0,
+        ssl: ssl.SSLContext | bool = True,
+    ) -> None:
+        """
+        `api` (or `api_url`) is the server's address, `http://localhost:8080` if left out.
+
+        `api_key` is a developer key or a token. Without one, or with "demo", the agent fetches short-lived keys of the
+        server's demo project. `get_api_key` returns a fresh key, when there is none or it expires.
+        `connect_timeout` (seconds; None: for ever) is how long the first connect may take, retries included.
+        Reconnecting later never gives up. `ssl=False` accepts any certificate.
+        """
+        super().__init__()
+        asked.check_choice("encoding", encoding, EncodingName)
+        self._api_text = api or api_url or DEFAULT_API
+        self._api_key = api_key
+        self._get_api_key = get_api_key
+        self._encoding: Final[EncodingName] = encoding
+        self._request_timeout: Final = request_timeout
+        self._connect_timeout: Final = connect_timeout
+        self._ssl: Final = ssl
+        self._lineage_secret: Final = new_lineage_secret()
+        self._codec: Final = client_codec(encoding, max_bytes=MAX_SERVER_BYTES)
+        self._state = State(name="idle")
+        self._channel_name = ""
+        self._session: SessionLoop | None = None
+        self._http: aiohttp.ClientSession | None = None
+        self._connecting: Outcome[AgentConnection] | None = None
+        self._preparing: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._early: deque[tuple[Outcome[Any], Callable[[SessionLoop], None]]] = deque()
+        self._outcomes: dict[int, tuple[Outcome[Any], Callable[[Any], Any]]] = {}
+        self._idle: asyncio.Event | None = None
+        self._streams: list[MessageStream] = []
+
+    # --- what one can look at -----------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """Where the connection stands: its `name`, and for people `why`, `code`, `retry_in_ms`, `transport`."""
+        return self._state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the session is up right now."""
+        return self._state.name == "connected"
+
+    @property
+    def agent_name(self) -> str:
+        """The own name; what was asked for, or the label that the server chose. Empty before the first connect."""
+        return "" if self._info is None else self._info.agent
+
+    @property
+    def session_id(self) -> str:
+        """The public id of the session; empty before the first connect."""
+        return "" if self._info is None else self._info.session_id
+
+    @property
+    def identity(self) -> str:
+        """Who this agent is beyond its name; empty before the first connect."""
+        return "" if self._info is None else self._info.identity
+
+    @property
+    def channel(self) -> ChannelInfo | None:
+        """The channel as the server tells it; None before the first connect."""
+        return None if self._info is None else self._info.channel
+
+    @property
+    def operations(self) -> list[str]:
+        """What this agent's key allows here, for example `send_durable`, `kick`."""
+        return [] if self._info is None else list(self._info.operations)
+
+    @property
+    def members(self) -> list[Member]:
+        """Who is in the channel, this agent included, by join order; kept up to date by the server."""
+        return [] if self._session is None else self._session.session.roster.members
+
+    @property
+    def pending(self) -> int:
+        """How many requests have no outcome yet, the offline queue included."""
+        return len(self._outcomes) + len(self._early)
+
+    @property
+    def _info(self) -> wire.Connected | None:
+        return None if self._session is None else self._session.session.connected
+
+    # --- coming and going -------------------------------------------------------------------------------------
+
+    def connect(
+        self,
+        channel_name: str,
+        agent_name: str = "",
+        channel_password: str | None = None,
+        **options: Unpack[ConnectOptions],
+    ) -> Outcome[AgentConnection]:
+        """
+        Joins a channel, and stays in it across losses of the network until `disconnect`.
+
+            await agent.connect("lobby", "player-1", "secret")
+            await agent.connect(channel_name="lobby", agent_name="bot", api_key="demo", auto_receive=False)
+
+        Without a name the server gives one (`guest-…`). `channel_password` locks the channel; the server sees only
+        what is derived from it. `api_key_scope` is "private" (this project) or "public" (all projects).
+        `custom_event_type` ("a,b") or `types` choose what is pushed. `use_websocket=False` means long-poll only.
+        `poll_source` and `enable_webrtc_relay` are accepted and have no effect; `session_id` neither, since
+        resuming needs no help. `channel_id` is checked by the server if given.
+
+        Raises `PeerbusError`: the server's refusal, or `connect_failed` after `connect_timeout`.
+        """
+        unknown = options.keys() - ConnectOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"connect() takes no {', '.join(sorted(unknown))}")
+        if self._state.name not in ("idle", "closed"):
+            raise PeerbusError(ErrorCode.BAD_REQUEST, f"This agent is {self._state.name} already.")
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            raise PeerbusError(
+                ErrorCode.BAD_REQUEST,
+                "connect() needs a running event loop (asyncio.run); blocking code uses peerbus.client.sync.",
+            ) from None
+        self._take_keys(options)
+        api = parse_api(options.get("api") or options.get("api_url") or self._api_text)
+        frame = self._connect_frame(channel_name, agent_name, options)
+        transports: tuple[TransportName, ...] = ("websocket", "longpoll")
+        if not options.get("use_websocket", True):
+            transports = ("longpoll",)
+        self._connecting = Outcome(self._tell_error)
+        self._idle = asyncio.Event()
+        self._session = None
+        self._set_state(State(name="connecting"))
+        self._preparing = asyncio.create_task(
+            self._prepare(api, frame, channel_password, transports), name="peerbus-connect"
+        )
+        return self._connecting
+
+    def disconnect(self, *, timeout: float = 5.0) -> asyncio.Task[None]:
+        """
+        Leaves the channel. Waits at most `timeout` seconds for requests that have no outcome yet.
+
+        Begins at once; returns when no connection and no task of this agent is left. Has no effect when not connected.
+        """
+        return asyncio.create_task(self._disconnect(timeout), name="peerbus-disconnect")
+
+    def set_api_key(self, api_key: str) -> None:
+        """Takes a new key, now and for later connects; the session goes on."""
+        self._api_key = api_key
+        if self._session is not None:
+            self._session.renew(Secret(api_key))
+
+    def reconnect_now(self) -> None:
+        """Ends the waiting for the next attempt, for example when the network is known to be back."""
+        if self._session is not None:
+            self._session.reconnect_now()
+
+    async def __aenter__(self) -> AgentConnection:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.disconnect()
+
+    # --- messages ---------------------------------------------------------------------------------------------
+
+    def send_text_message(self, text: str) -> Outcome[Ack]:
+        """
+        Sends text to everyone in the channel, to be kept in its log.
+
+            ack = await agent.send_text_message("Hello, World!")   # stored at ack.offset
+        """
+        if not isinstance(text, str):
+            raise asked.refused("send_text_message takes text; send_message takes any JSON value.")
+        return self._send(text, {})
+
+    def send_message(self, content: Any = None, **options: Unpack[SendOptions]) -> Outcome[Ack]:
+        """
+        Sends a JSON value, text or bytes; to everyone, to names, or to whom a filter matches now.
+
+            await agent.send_message({"x": 1}, type="move", to="bob")
+            await agent.send_message({"content": "hi", "filter": "team-.*"})        # the object form
+            agent.send_message("typing", filter=Glob("team-*"), ephemeral=True)
+
+        `delivery`: "durable" (default; kept, acknowledged when on disk), "live" (for those present), "lossy" (what
+        `ephemeral=True` means; may be dropped). An object with the key `content` and no unknown keys is the object
+        form. `timeout` (seconds; None: none) replaces that of the agent. The same `idempotency_key` sent again gives
+        the first offset; every durable message has one.
+
+        Raises `PeerbusError`: `unknown_recipient`, `bad_filter`, `too_large`, `forbidden`, `timeout`, `queue_full`, …
+        """
+        if asked.is_send_object(content):
+            content, given = asked.send_object(content)
+            options = {**given, **options}
+        return self._send(content, options)
+
+    def receive(
+        self,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int = 50,
+        *,
+        types: Sequence[str] | None = None,
+        custom_event_type: str | Sequence[str] | None = None,
+        poll_source: PollSource | None = None,
+    ) -> Outcome[History]:
+        """
+        Reads stored messages by range; both bounds are exclusive offsets.
+
+            page = await agent.receive(limit=20)                 # the newest 20
+            older = await agent.receive(before=page.next)        # going back
+            for message in await agent.receive(after=0): ...     # from the beginning
+
+        `poll_source` is accepted and has no effect: there is one source of truth.
+        """
+        asked.check_poll_source(poll_source)
+        return self._request(asked.receive_frame(after, before, limit, types, custom_event_type), history_of)
+
+    def messages(self, *, max_buffered: int = MAX_BUFFERED) -> MessageStream:
+        """
+        Messages one after the other, from now on, until the agent disconnects.
+
+            async for message in agent.messages():
+                await agent.send_message("got it", to=message.sender)
+        """
+        stream = MessageStream(max_buffered)
+        if self._state.name == "closed":
+            stream.end()
+        self._streams = [other for other in self._streams if not other.is_over]
+        self._streams.append(stream)
+        return stream
+
+    # --- the channel --------------------------------------------------------------------------------------------
+
+    def fetch_members(self) -> Outcome[list[Member]]:
+        """Asks the server who is in the channel; `members` has the same without asking."""
+        return self._request(wire.Members(id=1), lambda reply: reply.members)
+
+    def set_attributes(self, attributes: Mapping[str, Any]) -> Outcome[Ack]:
+        """Replaces what the others see of this agent."""
+        return self._request(wire.Update(id=1, attributes=dict(attributes)), ack_of)
+
+    def kick(
+        self, agent: str | None = None, *, session_id: str | None = None, reason: str = ""
+    ) -> Outcome[Ack]:
+        """Removes a member, by name or session; needs the operation `kick`."""
+        if (agent is None) is (session_id is None):
+            raise asked.refused("kick takes a name or a session_id, one of the two.")
+        frame = wire.Kick(
+            id=1,
+            agent=UNSET if agent is None else agent,
+            session_id=UNSET if session_id is None else session_id,
+            reason=reason,
+        )
+        return self._request(frame, ack_of)
+
+    def lock(self) -> Outcome[Ack]:
+        """Closes the channel to newcomers; needs the operation `lock`."""
+        return self._request(wire.Lock(id=1, locked=True), ack_of)
+
+    def unlock(self) -> Outcome[Ack]:
+        """Opens it again."""
+        return self._request(wire.Lock(id=1, locked=False), ack_of)
+
+    # --- inside: connecting -------------------------------------------------------------------------------------
+
+    def _take_keys(self, options: ConnectOptions) -> None:
+        if "api_key" in options:
+            self._api_key = options["api_key"]
+        if "get_api_key" in options:
+            self._get_api_key = options["get_api_key"]
+
+    def _connect_frame(self, channel_name: str, agent_name: str, options: ConnectOptions) -> Connect:
+        scope = options.get("api_key_scope", "private")
+        asked.check_choice("api_key_scope", scope, asked.Scope)
+        asked.check_poll_source(options.get("poll_source"))
+        api_key = "" if self._api_key in (None, DEMO_KEY) else self._api_key
+        self._channel_name = channel_name
+        return Connect(
+            id=1,
+            api_key=Secret(api_key or ""),
+            scope=scope,
+            channel=channel_name,
+            channel_id=asked.channel_id_bytes(options.get("channel_id")),
+            agent=agent_name,
+            lineage_secret=self._lineage_secret,
+            attributes=dict(options.get("attributes") or {}),
+            capabilities=list(options.get("capabilities") or []),
+            auto_receive=options.get("auto_receive", True),
+            types=asked.type_names(options.get("types"), options.get("custom_event_type")),
+            client=f"peerbus-python/{version('peerbus')}",
+        )
+
+    async def _prepare(
+        self, api: Api, frame: Connect, password: str | None, transports: tuple[TransportName, ...]
+    ) -> None:
+        """Derives the keys, then starts the session; failures are those of `connect`."""
+        try:
+            if password:
+                keys = await derive_keys(frame.channel, password)
+                frame = structs.replace(frame, join_token=keys.join)
+        except ProtocolError as error:
+            self._closed(PeerbusError(error.code, error.message, details=error.details))
+            return
+        give_up_ms = None if self._connect_timeout is None else int(self._connect_timeout * 1000)
+        self._http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": frame.client},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
+        settings = TransportSettings(self._http, api, self._encoding, self._ssl)
+        needs_demo_key = self._get_api_key is None and not frame.api_key
+        session = SessionLoop(
+            ClientSettings(
+                connect=frame,
+                transports=transports,
+                can_renew=needs_demo_key or self._get_api_key is not None,
+                request_timeout_ms=int(self._request_timeout * 1000),
+                give_up_after_ms=give_up_ms,
+            ),
+            settings,
+            on_event=self._told,
+            fetch_key=lambda: self._fetch_key(settings),
+        )
+        self._session = session
+        while self._early:
+            _, begin = self._early.popleft()
+            begin(session)
+        session.start()
+
+    async def _fetch_key(self, settings: TransportSettings) -> Secret:
+        if self._get_api_key is None:
+            return await fetch_demo_key(settings)
+        answer = self._get_api_key()
+        api_key = answer if isinstance(answer, str) else await answer
+        return Secret(api_key)
+
+    async def _disconnect(self, timeout_s: float) -> None:
+        if self._state.name not in ("idle", "closed"):
+            if self._idle is not None and self.pending:
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        await self._idle.wait()
+                except TimeoutError:
+                    pass  # What is left fails with `closed`.
+            if self._session is None and self._preparing is not None:
+                self._preparing.cancel()
+                self._closed(PeerbusError(ErrorCode.CLOSED, "Disconnected before the session began."))
+            elif self._session is not None:
+                self._session.close()
+        if self._ending is not None:
+            await self._ending
+
+    # --- inside: requests ---------------------------------------------------------------------------------------
+
+    def _send(self, content: Any, options: SendOptions) -> Outcome[Ack]:
+        frame = asked.send_frame(content, options, new_key=lambda: secrets.token_urlsafe(12))
+        if frame.delivery == "lossy":
+            return self._send_lossy(frame)
+        timeout: int | UnsetType | None = UNSET
+        if "timeout" in options:
+            seconds = options["timeout"]
+            timeout = None if seconds is None else int(seconds * 1000)
+        return self._request(frame, ack_of, timeout)
+
+    def _send_lossy(self, frame: wire.Send) -> Outcome[Ack]:
+        outcome: Outcome[Ack] = Outcome(self._tell_error)
+        is_sent = self._session is not None and self._session.send_lossy(frame)
+        outcome.succeed(Ack(is_dropped=not is_sent))
+        return outcome
+
+    def _request(
+        self, frame: ClientFrame, convert: Callable[[Any], T], timeout_ms: int | UnsetType | None = UNSET
+    ) -> Outcome[T]:
+        outcome: Outcome[T] = Outcome(self._tell_error)
+        size_bytes = len(self._codec.encode(frame)) + _FRAME_OVERHEAD_BYTES
+
+        def note(handle: int) -> None:
+            self._outcomes[handle] = (outcome, convert)
+
+        def begin(session: SessionLoop) -> None:
+            try:
+                session.request(frame, note, size_bytes=size_bytes, timeout_ms=timeout_ms)
+            except ProtocolError as error:
+                outcome.fail(PeerbusError(error.code, error.message))
+
+        if self._state.name in ("idle", "closed"):
+            outcome.fail(PeerbusError(ErrorCode.CLOSED, "Not connected: call connect() first."))
+        elif self._session is not None:
+            begin(self._session)
+        elif len(self._early) >= _MAX_EARLY:
+            outcome.fail(PeerbusError(ErrorCode.QUEUE_FULL))
+        else:
+            self._early.append((outcome, begin))
+        return outcome
+
+    def _take_outcome(self, handle: int) -> tuple[Outcome[Any], Callable[[Any], Any]] | None:
+        found = self._outcomes.pop(handle, None)
+        if not self._outcomes and not self._early and self._idle is not None:
+            self._idle.set()
+            self._idle = asyncio.Event()
+        return found
+
+    # --- inside: events -----------------------------------------------------------------------------------------
+
+    def _told(self, event: outputs.Event) -> None:
+        if isinstance(event, outputs.Received):
+            self._received(message_of(event.message))
+        elif isinstance(event, outputs.Done):
+            found = self._take_outcome(event.handle)
+            if found is not None:
+                outcome, convert = found
+                outcome.succeed(convert(event.reply))
+        elif isinstance(event, outputs.Failed):
+            found = self._take_outcome(event.handle)
+            if found is not None:
+                found[0].fail(error_of(event.error))
+        elif isinstance(event, State):
+            self._state_told(event)
+        elif isinstance(event, outputs.MembersChanged):
+            self.emit("presence", event.presence)
+        elif isinstance(event, outputs.Gap):
+            self.emit("gap", event)
+        elif isinstance(event, outputs.ChannelChanged):
+            self.emit("channel", event.is_locked)
+        elif isinstance(event, outputs.Expiring):
+            self.emit("expiring", event.expires_in_ms)
+        elif isinstance(event, outputs.Trouble):
+            self._tell_error(error_of(event.error))
+
+    def _received(self, message: Message) -> None:
+        for stream in self._streams:
+            stream.put(message)
+        self.emit("message", message)
+
+    def _state_told(self, state: State) -> None:
+        if state.name == "closed":
+            self._closed(error_of(state), state)
+            return
+        self._set_state(state)
+        if state.name == "connected" and self._connecting is not None:
+            self._connecting.succeed(self)
+
+    def _closed(self, error: PeerbusError, state: State | None = None) -> None:
+        """The session is over; only one that this side closed is no error."""
+        session, is_own = self._session, error.code is ErrorCode.CLOSED
+        while self._early:
+            self._early.popleft()[0].fail(PeerbusError(ErrorCode.CLOSED, f"Never sent: {error.message}"))
+        if self._idle is not None:
+            self._idle.set()
+        for stream in self._streams:
+            stream.end(None if is_own else error)
+        self._streams = []
+        was_waiting = self._connecting is not None and not self._connecting.done()
+        if self._connecting is not None:
+            self._connecting.fail(error, is_expected=is_own)
+        self._ending = asyncio.create_task(_end(session, self._http), name="peerbus-ending")
+        self._http = None
+        self._set_state(state or State(name="closed", code=error.code.value, why=error.message))
+        if not is_own and not was_waiting:
+            self._tell_error(error)
+
+    def _set_state(self, state: State) -> None:
+        if state == self._state:
+            return
+        was_connected = self.is_connected
+        self._state = state
+        self.emit("state", state)
+        if self.is_connected and not was_connected:
+            self.emit("connect")
+        elif was_connected and not self.is_connected:
+            self.emit("disconnect")
+
+    def _tell_error(self, error: Exception) -> None:
+        self.emit("error", error)
+
+
+async def _end(session: SessionLoop | None, http: aiohttp.ClientSession | None) -> None:
+    if session is not None:
+        await session.wait_closed()
+    if http is not None:
+        await http.close()
