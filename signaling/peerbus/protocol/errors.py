@@ -88,9 +88,7 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
         True, 3004, 404, "That session is not known here (any more); connect anew."
     ),
     ErrorCode.OVERLOADED: ErrorInfo(True, 3005, 503, "The server has more work than it can take; try later."),
-    ErrorCode.INTERNAL: ErrorInfo(
-        True, 3006, 500, "The server failed; its log holds the correlation id."
-    ),
+    ErrorCode.INTERNAL: ErrorInfo(True, 3006, 500, "The server failed; its log holds the correlation id."),
     ErrorCode.CHANNEL_FULL: ErrorInfo(True, 3007, 503, "The channel has as many members as it may have."),
     ErrorCode.QUOTA_EXCEEDED: ErrorInfo(True, 3008, 429, "The project's quota is used up for now."),
     ErrorCode.UNSUPPORTED_VERSION: ErrorInfo(
