@@ -1,13 +1,15 @@
 /**
- * The classic script `web-agent.webrtc.js`: puts `WebRTCHelper` on the page.
+ * `web-agent.webrtc.js` as a classic script: the global `WebRTCHelper`.
  *
- * Direct connections between peers are not part of peerbus yet. The name is here so that a page which uses it hears
- * that, instead of a ReferenceError.
+ * Owns the name, so that pages written for it load; calls between peers come with a later version.
  */
 
 class WebRTCHelper {
   constructor() {
-    throw new Error("WebRTCHelper: this version of peerbus has no WebRTC connections yet.");
+    throw new Error(
+      "WebRTCHelper comes with a later version of peerbus. Until then send data with agent.sendMessage, " +
+        'with delivery "live" or "lossy".',
+    );
   }
 }
 

@@ -91,6 +91,21 @@ export class Codec<F extends AnyFrame> {
     );
   }
 
+  /**
+   * The frames of a long-poll response, `{n, frames}`; `n` numbers the response.
+   *
+   * Throws `ProtocolError` (`bad_frame`) for what is no such response.
+   */
+  decodeNumbered(data: Uint8Array): { n: number; frames: (F | Rejected)[] } {
+    const [item] = this.encoding === "json" ? parseJson(data) : parseMessagePack(data);
+    if (!item || item.error) throw item?.error ?? new ProtocolError("bad_frame");
+    const { value } = item;
+    if (!isObject(value) || !Number.isSafeInteger(value["n"]) || !Array.isArray(value["frames"])) {
+      throw new ProtocolError("bad_frame", "A long-poll response is a map of n and frames.");
+    }
+    return { n: value["n"] as number, frames: value["frames"].map((frame) => this.readFrame(frame)) };
+  }
+
   /** The frame that an already decoded JSON or MessagePack value stands for. */
   readFrame(value: unknown): F | Rejected {
     try {

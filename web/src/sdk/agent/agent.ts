@@ -1,0 +1,558 @@
+/**
+ * `AgentConnection`: a named agent in a channel.
+ *
+ * Owns what users of the SDK see: methods, events, properties. Never decides anything about the session, which is the
+ * machine's task (`protocol/session/client.ts`).
+ *
+ *     const agent = new AgentConnection();
+ *     agent.onMessage = (message) => console.log(message.sender, message.content);
+ *     agent.connect({ channelName: "lobby", agentName: "player-1" });
+ *     agent.sendTextMessage("Hello!");
+ */
+
+import { randomBytes, toHex } from "../crypto/bytes";
+import { joinToken } from "../crypto/keys";
+import { ProtocolError } from "../protocol/errors";
+import type { ClientFrame, ConnectFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
+import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
+import type { TransportName } from "../protocol/session/paths";
+import { clientSettings } from "../protocol/session/settings";
+import { baseAddress } from "./address";
+import { fetchDemoKey } from "./demo-key";
+import { Driver } from "./driver";
+import { Emitter } from "./emitter";
+import { browserEnvironment, type Environment } from "./environment";
+import {
+  type ConnectOptions,
+  DEMO_KEY,
+  describedBy,
+  type MessageOptions,
+  type ReceiveOptions,
+  receiveFrameOf,
+  sendFrameOf,
+} from "./options";
+import { Outcome } from "./outcome";
+import { openMemory, type PageMemory } from "./page-memory";
+import {
+  type Ack,
+  ackOf,
+  type Channel,
+  errorOf,
+  errorOfState,
+  type History,
+  historyOf,
+  lossyAck,
+  type Member,
+  type Message,
+  memberOf,
+  messageOf,
+  type Presence,
+  presenceOf,
+  type State,
+  stateOf,
+} from "./records";
+
+/** What calls before the connection exists may wait. */
+const MAX_WAITING = 1_000;
+
+/** The server took this agent: at first, or again after a loss. */
+export interface ConnectInfo {
+  readonly agentName: string;
+  readonly sessionId: string;
+  /** Not a reconnect. */
+  readonly isFirst: boolean;
+  /** No durable message was missed. */
+  readonly recovered: boolean;
+  /** Nor a live one. */
+  readonly liveRecovered: boolean;
+}
+
+/** The connection is lost; or over, if it will not be tried again. */
+export interface DisconnectInfo {
+  readonly willReconnect: boolean;
+  readonly code: string;
+  readonly why: string;
+  readonly correlationId: string;
+}
+
+/** Messages of these classes may be missing from here on; durable ones can be read with `receive`. */
+export interface Gap {
+  readonly durable: boolean;
+  readonly live: boolean;
+}
+
+/** Every event by its name, for `on` and `off`. */
+export interface AgentEvents {
+  readonly message: Message;
+  readonly connect: ConnectInfo;
+  readonly disconnect: DisconnectInfo;
+  readonly error: ProtocolError;
+  readonly state: State;
+  readonly presence: Presence;
+  /** The channel was locked or unlocked. */
+  readonly channel: Channel;
+  readonly gap: Gap;
+  /** The key ends soon, and nothing was given that renews it. */
+  readonly expiring: { readonly expiresInMs: number };
+}
+
+type Callback<K extends keyof AgentEvents> = ((value: AgentEvents[K]) => unknown) | null;
+
+interface Waiting {
+  readonly go: (driver: Driver) => void;
+  readonly fail: (error: Error) => void;
+}
+
+type Reply = Done["reply"];
+
+const IDLE: MachineState = {
+  event: "state",
+  name: "idle",
+  code: "",
+  why: "",
+  retry_in_ms: 0,
+  transport: null,
+  correlation_id: "",
+  details: {},
+};
+
+/** One agent. May connect again after `disconnect`; to be in two channels, make two. */
+export class AgentConnection {
+  onMessage: Callback<"message"> = null;
+  onConnect: Callback<"connect"> = null;
+  onDisconnect: Callback<"disconnect"> = null;
+  onError: Callback<"error"> = null;
+  onState: Callback<"state"> = null;
+  onPresence: Callback<"presence"> = null;
+
+  private readonly environment: Environment;
+  private readonly emitter = new Emitter<AgentEvents>();
+  private readonly lineageSecret = randomBytes(16);
+  private readonly replies = new Map<
+    number,
+    { done: (reply: Reply) => void; failed: (error: Error) => void }
+  >();
+  private current: MachineState = IDLE;
+  private driver: Driver | undefined;
+  private waiting: Waiting[] = [];
+  private memory: PageMemory | undefined;
+  private stops: (() => void)[] = [];
+  private finishConnect: { done: (info: ConnectInfo) => void; failed: (error: Error) => void } | undefined;
+  /** Rises with every connect and disconnect, so that what began for an earlier one can tell. */
+  private generation = 0;
+  private wantedName = "";
+
+  constructor(environment: Environment = browserEnvironment) {
+    this.environment = environment;
+  }
+
+  // --- what can be asked ---------------------------------------------------------------------------------
+
+  /** Where the connection stands. */
+  get state(): State {
+    return stateOf(this.current);
+  }
+
+  get isConnected(): boolean {
+    return this.current.name === "connected";
+  }
+
+  /** This agent's name: as the server took it, or as wanted before. */
+  get agentName(): string {
+    return this.welcome?.agent ?? this.wantedName;
+  }
+
+  /** Public; empty before the first connect. */
+  get sessionId(): string {
+    return this.welcome?.session_id ?? "";
+  }
+
+  /** Who this agent is, beyond the name; empty before the first connect. */
+  get identity(): string {
+    return this.welcome?.identity ?? "";
+  }
+
+  /** Who is in the channel, this agent included, by join order. */
+  get members(): Member[] {
+    return this.driver?.session.roster.members.map(memberOf) ?? [];
+  }
+
+  /** What the server said of the channel; `undefined` before the first connect. */
+  get channel(): Channel | undefined {
+    const channel = this.welcome?.channel;
+    return (
+      channel && {
+        id: toHex(channel.id),
+        name: channel.name,
+        mode: channel.mode,
+        scope: channel.scope,
+        hasPassword: channel.has_password,
+        isLocked: channel.is_locked,
+      }
+    );
+  }
+
+  /** What this agent's key allows here. */
+  get operations(): readonly string[] {
+    return this.welcome?.operations ?? [];
+  }
+
+  /** What the server takes; `undefined` before the first connect. */
+  get limits(): LimitsInfo | undefined {
+    return this.welcome?.limits;
+  }
+
+  /** How many requests wait for the connection. */
+  get queuedRequests(): number {
+    return (this.driver?.session.queuedRequests ?? 0) + this.waiting.length;
+  }
+
+  // --- events --------------------------------------------------------------------------------------------
+
+  /** Adds a listener; gives a function that takes it away again. */
+  on<K extends keyof AgentEvents>(event: K, listener: (value: AgentEvents[K]) => unknown): () => void {
+    return this.emitter.on(event, listener);
+  }
+
+  /** Takes a listener away; without one, all of this event. */
+  off<K extends keyof AgentEvents>(event: K, listener?: (value: AgentEvents[K]) => unknown): void {
+    this.emitter.off(event, listener);
+  }
+
+  // --- the connection ------------------------------------------------------------------------------------
+
+  /**
+   * Connects, and stays connected until `disconnect` or a final refusal.
+   *
+   * Need not be awaited: what is asked for meanwhile waits, and a failure then goes to `onError`.
+   */
+  connect(options: ConnectOptions): Promise<ConnectInfo> {
+    return this.outcome((done, failed) => {
+      if (this.current.name !== "idle" && this.current.name !== "closed") {
+        throw new ProtocolError("bad_request", "This agent is connected already; disconnect it first.");
+      }
+      this.generation += 1;
+      this.finishConnect = { done, failed };
+      this.driver = undefined;
+      this.wantedName = options.agentName ?? "";
+      this.tell({ ...IDLE, name: "connecting" });
+      const { generation } = this;
+      this.begin(options, generation).catch((error: unknown) => {
+        if (generation === this.generation) this.failEarly(asError(error));
+      });
+    });
+  }
+
+  /** Leaves the channel for good; what has no outcome yet fails with `closed`. */
+  disconnect(): Promise<void> {
+    this.generation += 1;
+    if (this.driver) {
+      this.memory?.forget();
+      this.memory = undefined;
+      this.driver.close();
+    } else if (this.current.name === "connecting") {
+      this.failEarly(new ProtocolError("closed", "The connection was closed by this side."));
+    }
+    return Promise.resolve();
+  }
+
+  /** Ends the waiting for the next attempt to reconnect. */
+  reconnectNow(): void {
+    this.driver?.wake();
+  }
+
+  /** Puts a new key in the place of one that is about to end. */
+  renew(apiKey: string): void {
+    this.driver?.renew(apiKey);
+  }
+
+  // --- messages ------------------------------------------------------------------------------------------
+
+  /** Sends a text to everyone, durably. */
+  sendTextMessage(text: string): Promise<Ack> {
+    return this.sendMessage({ content: text });
+  }
+
+  /**
+   * Sends a message; a text alone is sent to everyone.
+   *
+   * The ack of a durable message means that it is stored. A lossy one has no ack to wait for. Rejects with a
+   * `PeerbusError`, whose `code` says why.
+   */
+  sendMessage(message: MessageOptions | string): Promise<Ack> {
+    return this.outcome((done, failed) => {
+      const frame = sendFrameOf(typeof message === "string" ? { content: message } : message);
+      this.whenReady(failed, (driver) => {
+        if (frame.delivery === "lossy") done(lossyAck(!driver.sendLossy(frame)));
+        else this.ask(driver, frame, failed, (reply) => done(ackOf(reply as Extract<Reply, { op: "ack" }>)));
+      });
+    });
+  }
+
+  /** Reads stored messages: the newest page, or a range. */
+  receive(range: ReceiveOptions = {}): Promise<History> {
+    return this.outcome((done, failed) => {
+      const frame = receiveFrameOf(range);
+      this.whenReady(failed, (driver) =>
+        this.ask(driver, frame, failed, (reply) =>
+          done(historyOf(reply as Extract<Reply, { op: "history" }>)),
+        ),
+      );
+    });
+  }
+
+  // --- members -------------------------------------------------------------------------------------------
+
+  /** Asks the server who is here; `members` has the same without asking. */
+  listMembers(): Promise<Member[]> {
+    return this.outcome((done, failed) => {
+      this.whenReady(failed, (driver) =>
+        this.ask(driver, { op: "members", id: 1 }, failed, (reply) =>
+          done((reply as Extract<Reply, { op: "members_reply" }>).members.map(memberOf)),
+        ),
+      );
+    });
+  }
+
+  /** Replaces this agent's own attributes, which everyone in the channel sees. */
+  setAttributes(attributes: Readonly<Record<string, unknown>>): Promise<void> {
+    return this.command({ op: "update", id: 1, attributes });
+  }
+
+  /** Removes a member, by name or by session; the key has to allow it. */
+  kick(target: string | { agentName?: string; sessionId?: string }, reason = ""): Promise<void> {
+    const { agentName, sessionId } = typeof target === "string" ? { agentName: target } : target;
+    return this.command({
+      op: "kick",
+      id: 1,
+      reason,
+      ...(agentName === undefined ? {} : { agent: agentName }),
+      ...(sessionId === undefined ? {} : { session_id: sessionId }),
+    });
+  }
+
+  /** Closes the channel to newcomers; the key has to allow it. */
+  lock(): Promise<void> {
+    return this.command({ op: "lock", id: 1, locked: true });
+  }
+
+  /** Opens the channel to newcomers again. */
+  unlock(): Promise<void> {
+    return this.command({ op: "lock", id: 1, locked: false });
+  }
+
+  // --- inside: connecting --------------------------------------------------------------------------------
+
+  private get welcome() {
+    return this.driver?.session.connected;
+  }
+
+  private async begin(options: ConnectOptions, generation: number): Promise<void> {
+    const described = describedBy(options);
+    const base = baseAddress(options.api);
+    const isCurrent = (): boolean => generation === this.generation;
+    const token = await joinToken(described.channel, options.channelPassword ?? "");
+    const memory = isCurrent() ? await this.openMemory(options, base, described) : undefined;
+    if (!isCurrent()) {
+      memory?.close();
+      return;
+    }
+    this.memory = memory;
+    const isDemo = !options.apiKey || options.apiKey === DEMO_KEY;
+    const { getApiKey } = options;
+    const connect: ConnectFrame = {
+      ...described,
+      id: 1,
+      api_key: isDemo ? "" : (options.apiKey ?? ""),
+      join_token: token.length > 0 ? token : null,
+      lineage_secret: memory?.remembered.lineageSecret ?? this.lineageSecret,
+      resume: memory?.remembered.resume ?? null,
+      client: `peerbus-web/${__PEERBUS_VERSION__}`,
+    };
+    const settings = clientSettings({
+      connect,
+      transports: transportsOf(options),
+      canRenew: isDemo || getApiKey !== undefined,
+      ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
+      ...(options.giveUpAfterMs === undefined ? {} : { giveUpAfterMs: options.giveUpAfterMs }),
+    });
+    const encoding = options.encoding ?? "msgpack";
+    const driver = new Driver(settings, { base, encoding }, this.environment, {
+      happened: (event) => this.happened(event),
+      fetchKey: async () => (getApiKey ? getApiKey() : fetchDemoKey(base)),
+    });
+    this.driver = driver;
+    this.stops = [this.environment.onWake(() => driver.wake()), this.noteOnPageHide()];
+    driver.start();
+    for (const { go } of this.waiting.splice(0)) go(driver);
+  }
+
+  private openMemory(
+    options: ConnectOptions,
+    base: string,
+    { channel, scope, agent }: Pick<ConnectFrame, "channel" | "scope" | "agent">,
+  ): Promise<PageMemory> | undefined {
+    if (options.resumeKey === false || typeof sessionStorage === "undefined") return undefined;
+    return openMemory(options.resumeKey ?? JSON.stringify([base, scope, channel, agent]));
+  }
+
+  /** The cursor of the moment in which the page goes; a crash leaves an older one, and some messages come twice. */
+  private noteOnPageHide(): () => void {
+    if (typeof window === "undefined") return () => undefined;
+    const note = (): void => this.remember();
+    window.addEventListener("pagehide", note);
+    return () => window.removeEventListener("pagehide", note);
+  }
+
+  private remember(): void {
+    const session = this.driver?.session;
+    if (session?.resumeToken) this.memory?.store(session.cursors.resume(session.resumeToken));
+  }
+
+  /** Ends a connect that never came as far as a session. */
+  private failEarly(error: ProtocolError): void {
+    this.ended({
+      ...IDLE,
+      name: "closed",
+      code: error.code,
+      why: error.message,
+      correlation_id: error.correlationId,
+      details: error.details,
+    });
+  }
+
+  private ended(state: MachineState): void {
+    const error = errorOfState(state);
+    for (const stop of this.stops.splice(0)) stop();
+    this.memory?.forget();
+    this.memory = undefined;
+    for (const { fail } of this.waiting.splice(0)) fail(error);
+    const { finishConnect } = this;
+    this.finishConnect = undefined;
+    this.tell(state);
+    finishConnect?.failed(error);
+  }
+
+  // --- inside: what happened -----------------------------------------------------------------------------
+
+  private happened(event: Event): void {
+    switch (event.event) {
+      case "state":
+        if (event.name === "closed") this.ended(event);
+        else this.tell(event);
+        break;
+      case "joined":
+        this.joined(event);
+        break;
+      case "message":
+        this.emitter.emit("message", messageOf(event.message), this.onMessage);
+        break;
+      case "presence":
+        this.emitter.emit("presence", presenceOf(event.presence), this.onPresence);
+        break;
+      case "done":
+        this.takeReply(event.handle)?.done(event.reply);
+        break;
+      case "failed":
+        this.takeReply(event.handle)?.failed(errorOf(event.error));
+        break;
+      default:
+        this.happenedRarely(event);
+    }
+  }
+
+  private happenedRarely(event: Event): void {
+    if (event.event === "trouble") this.emitter.emit("error", errorOf(event.error), this.onError);
+    else if (event.event === "gap") this.emitter.emit("gap", { durable: event.durable, live: event.live });
+    else if (event.event === "expiring") this.emitter.emit("expiring", { expiresInMs: event.expires_in_ms });
+    else if (event.event === "channel" && this.channel) this.emitter.emit("channel", this.channel);
+  }
+
+  private joined(event: Joined): void {
+    this.remember();
+    const info: ConnectInfo = {
+      agentName: event.agent,
+      sessionId: event.session_id,
+      isFirst: event.is_first,
+      recovered: event.recovered,
+      liveRecovered: event.live_recovered,
+    };
+    this.emitter.emit("connect", info, this.onConnect);
+    this.finishConnect?.done(info);
+    this.finishConnect = undefined;
+  }
+
+  private tell(state: MachineState): void {
+    const before = this.current.name;
+    if (state.name === before && state.name === "connecting") return;
+    this.current = state;
+    this.emitter.emit("state", stateOf(state), this.onState);
+    const isLost = state.name === "reconnecting" && before === "connected";
+    if (isLost || state.name === "closed") {
+      const { code, why, correlation_id: correlationId } = state;
+      const info = { willReconnect: isLost, code, why, correlationId };
+      this.emitter.emit("disconnect", info, this.onDisconnect);
+    }
+  }
+
+  // --- inside: requests ----------------------------------------------------------------------------------
+
+  private command(frame: ClientFrame): Promise<void> {
+    return this.outcome((done, failed) => {
+      this.whenReady(failed, (driver) => this.ask(driver, frame, failed, () => done()));
+    });
+  }
+
+  private ask(
+    driver: Driver,
+    frame: ClientFrame | SendFrame,
+    failed: (error: Error) => void,
+    done: (reply: Reply) => void,
+  ): void {
+    this.replies.set(driver.request(frame), { done, failed });
+  }
+
+  private takeReply(handle: number) {
+    const reply = this.replies.get(handle);
+    this.replies.delete(handle);
+    return reply;
+  }
+
+  /** Does it now, or once there is a session; `fail` gets the error of either. */
+  private whenReady(fail: (error: Error) => void, action: (driver: Driver) => void): void {
+    const go = (driver: Driver): void => {
+      try {
+        action(driver);
+      } catch (error) {
+        fail(asError(error));
+      }
+    };
+    if (this.driver) go(this.driver);
+    else if (this.current.name !== "connecting") {
+      fail(new ProtocolError("closed", "This agent is not connected; call connect first."));
+    } else if (this.waiting.length >= MAX_WAITING) {
+      fail(new ProtocolError("queue_full", `${MAX_WAITING} requests wait for the connection already.`));
+    } else this.waiting.push({ go, fail });
+  }
+
+  /** A promise whose failure goes to `onError` if nobody looks at it. */
+  private outcome<T>(begin: (done: (value: T) => void, failed: (error: Error) => void) => void): Promise<T> {
+    const settle = (done: (value: T) => void, failed: (error: Error) => void): void => {
+      try {
+        begin(done, failed);
+      } catch (error) {
+        failed(asError(error));
+      }
+    };
+    return Outcome.of<T>(settle, (error) => this.emitter.emit("error", asError(error), this.onError));
+  }
+}
+
+function transportsOf(options: ConnectOptions): readonly [TransportName, ...TransportName[]] {
+  return options.useWebsocket === false ? ["longpoll"] : ["websocket", "longpoll"];
+}
+
+function asError(error: unknown): ProtocolError {
+  if (error instanceof ProtocolError) return error;
+  return new ProtocolError("internal", error instanceof Error ? error.message : String(error));
+}

@@ -1,0 +1,35 @@
+/**
+ * peerbus for browsers: channels, named agents, presence and messages.
+ *
+ * Owns what the module `peerbus` exports.
+ */
+
+import { noteScriptAddress } from "./agent/address";
+
+noteScriptAddress(import.meta.url);
+
+export {
+  AgentConnection,
+  type AgentEvents,
+  type ConnectInfo,
+  type DisconnectInfo,
+  type Gap,
+} from "./agent/agent";
+export type { ConnectOptions, MessageOptions, PollSource, ReceiveOptions } from "./agent/options";
+export type {
+  Ack,
+  AckPromise,
+  Channel,
+  Delivery,
+  Departure,
+  Filter,
+  History,
+  Member,
+  Message,
+  Presence,
+  State,
+} from "./agent/records";
+export { type ErrorCode, type ErrorInfo, errorInfo, ProtocolError as PeerbusError } from "./protocol/errors";
+
+/** The version of this SDK. */
+export const version: string = __PEERBUS_VERSION__;
