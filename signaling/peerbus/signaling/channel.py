@@ -13,6 +13,7 @@ from peerbus.protocol.messages import ChannelInfo, Departure, Presence
 from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import DepartureReason, Member
+from peerbus.signaling.quota import Quota
 
 
 class Channel:
@@ -34,11 +35,17 @@ class Channel:
         "members",
         "mode",
         "name",
+        "project",
+        "quota",
         "tail",
     )
 
-    def __init__(self, key: ChannelKey, state: ChannelState, *, has_password: bool) -> None:
+    def __init__(
+        self, key: ChannelKey, state: ChannelState, project: str, quota: Quota, *, has_password: bool
+    ) -> None:
         self.key: Final = key
+        self.project: Final = project
+        self.quota: Final = quota
         self.name: Final = state.name
         self.mode: Final = state.mode
         self.has_password: Final = has_password
@@ -54,6 +61,13 @@ class Channel:
         self._joined: dict[str, MemberInfo] = {}
         self._updated: dict[str, MemberInfo] = {}
         self._left: list[Departure] = []
+
+    def trim_below(self) -> int | None:
+        """The offset below which the project's quota wants messages gone; None while there is room."""
+        kept = self.quota.messages_per_channel
+        if kept is None or self.head - self.tail + 1 <= kept + kept // 8:
+            return None
+        return self.head - kept + 1
 
     @property
     def info(self) -> ChannelInfo:

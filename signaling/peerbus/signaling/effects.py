@@ -51,6 +51,13 @@ class LockEffect(Struct, frozen=True):
     request_id: int
 
 
+class TrimEffect(Struct, frozen=True):
+    """Remove stored messages below an offset. There is no answer: what fails is asked for again by the next one."""
+
+    key: ChannelKey
+    before: int
+
+
 class RenewEffect(Struct, frozen=True):
     """Verify a new credential for a member; then `Hub.renewed` or `Hub.request_failed`."""
 
@@ -73,4 +80,4 @@ class CloseEffect(Struct, frozen=True):
     is_abrupt: bool = False
 
 
-Effect: TypeAlias = AppendEffect | ReadEffect | LockEffect | RenewEffect | CloseEffect
+Effect: TypeAlias = AppendEffect | ReadEffect | LockEffect | TrimEffect | RenewEffect | CloseEffect

@@ -33,7 +33,7 @@ from peerbus.protocol.messages import (
     Send,
     Update,
 )
-from peerbus.signaling.effects import AppendEffect, LockEffect, ReadEffect, RenewEffect
+from peerbus.signaling.effects import AppendEffect, LockEffect, ReadEffect, RenewEffect, TrimEffect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.fanout import (
     append_of,
@@ -137,10 +137,10 @@ class Hub:
                 ErrorCode.FORBIDDEN, "The grant does not allow messages to some members only."
             )
         size = content_bytes(frame)
-        if size > self.limits.message_bytes:
+        if size > member.message_bytes:
             raise ProtocolError(
                 ErrorCode.TOO_LARGE,
-                f"The message has {size} bytes; at most {self.limits.message_bytes} are taken.",
+                f"The message has {size} bytes; at most {member.message_bytes} are taken.",
             )
         channel = member.channel
         recipients = resolve(channel, member, frame, max_recipients=self.limits.recipients)
@@ -271,6 +271,10 @@ class Hub:
         if channel is None:
             return 0
         channel.head = max(channel.head, result.offset)
+        before = channel.trim_below()
+        if before is not None:
+            channel.tail = before
+            self.membership.add_effect(TrimEffect(channel.key, before))
         targets = readers(channel, effect.append)
         if targets:
             message = committed_message(effect.append, effect.frame, result.offset, channel.epoch)

@@ -44,6 +44,7 @@ from peerbus.signaling.master_key import (
     MasterKeyError,
     load_master_key,
 )
+from peerbus.signaling.quota import Quota
 
 KEYS_FILE: Final = "keys.db"
 DEFAULT_PROJECT: Final = "default"
@@ -68,15 +69,6 @@ DEMO_GRANT: Final = msgspec.structs.replace(
 )
 """What anybody may do who opens a page of this server. Nobody moderates and nobody claims a name: everybody
 can have such a key, and no channel of the demo project belongs to one of them more than to another."""
-
-
-class Quota(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True, kw_only=True):
-    """What one project may have on this server at a time; None means no less than the server's own limits."""
-
-    channels: int | None = None
-    sessions: int | None = None
-    messages_per_channel: int | None = None
-    message_bytes: int | None = None
 
 
 DEMO_QUOTA: Final = Quota(channels=200, sessions=400, messages_per_channel=5_000, message_bytes=65_536)

@@ -53,9 +53,11 @@ class Member:
         "is_dirty",
         "is_warned",
         "lineage",
+        "message_bytes",
         "name",
         "order",
         "peer",
+        "project",
         "pushes_presence",
         "receives",
         "sent_count",
@@ -72,6 +74,7 @@ class Member:
         name: str,
         identity: str,
         lineage: bytes,
+        project: str,
         order: int,
     ) -> None:
         self.session: Final = session
@@ -79,6 +82,7 @@ class Member:
         self.name: Final = name
         self.identity: Final = identity
         self.lineage: Final = lineage
+        self.project: Final = project
         self.order: Final = order
         self.attributes: Attributes = {}
         self.capabilities: list[str] = []
@@ -89,6 +93,7 @@ class Member:
         self.is_dirty = False
         self.is_warned = False
         self.sent_count = 0
+        self.message_bytes = 0
 
     def begin(
         self,

@@ -10,6 +10,7 @@ Times are monotonic milliseconds; `wall_offset_ms` (set by the shell) added to t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
 from peerbus.signaling.member import DepartureReason, Member, Peer
+from peerbus.signaling.quota import Quota
 from peerbus.signaling.refusal import closing_frame, error_frame
 
 
@@ -53,6 +55,8 @@ class Joining(Struct, frozen=True, kw_only=True):
     lineage: bytes
     identity: str
     credential: str
+    project: str
+    quota: Quota
     connection: Any
     peer: Peer
     session_id: str
@@ -96,6 +100,8 @@ class Membership:
         self._effects: list[Effect] = []
         self._dirty: list[Member] = []
         self._restless: set[Channel] = set()
+        self._sessions_of: Counter[str] = Counter()
+        self._channels_of: Counter[str] = Counter()
         self._times: Final = SessionTimes(
             silence_timeout_ms=limits.silence_timeout_ms,
             resume_window_ms=limits.resume_window_ms,
@@ -152,7 +158,14 @@ class Membership:
         if channel is None:
             if len(self.channels) >= self.limits.channels:
                 raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many channels as it may have.")
-            channel = Channel(joining.key, joining.state, has_password=bool(joining.connect.join_token))
+            if not self._has_room(self._channels_of, joining.project, joining.quota.channels):
+                raise ProtocolError(
+                    ErrorCode.QUOTA_EXCEEDED, "The project has as many channels as it may have."
+                )
+            has_password = bool(joining.connect.join_token)
+            channel = Channel(
+                joining.key, joining.state, joining.project, joining.quota, has_password=has_password
+            )
         channel.tail = max(channel.tail, joining.state.tail)
         if joining.identity in channel.kicked:
             raise ProtocolError(ErrorCode.KICKED)
@@ -160,7 +173,6 @@ class Membership:
         if previous is None:
             self._check_room(channel, joining)
         self._check_connect(joining.connect)
-        self.channels[joining.key] = channel
         resume = joining.connect.resume
         if (
             previous is not None
@@ -172,7 +184,6 @@ class Membership:
             return self._resume(previous, joining, resume, now_ms)
         if previous is not None:
             self.remove(previous, "replaced", ErrorCode.REPLACED)
-            self.channels[joining.key] = channel
         return self._admit(channel, joining, now_ms)
 
     def _previous(self, channel: Channel, joining: Joining) -> Member | None:
@@ -200,8 +211,14 @@ class Membership:
             raise ProtocolError(
                 ErrorCode.CHANNEL_FULL, f"The channel has {room} members, and no more may join."
             )
+        if not self._has_room(self._sessions_of, joining.project, joining.quota.sessions):
+            raise ProtocolError(ErrorCode.QUOTA_EXCEEDED, "The project has as many sessions as it may have.")
         if len(self.members) >= self.limits.sessions:
             raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many sessions as it may have.")
+
+    @staticmethod
+    def _has_room(counts: Counter[str], project: str, most: int | None) -> bool:
+        return most is None or counts[project] < most
 
     def _check_connect(self, connect: Connect) -> None:
         self.check_attributes(connect.attributes)
@@ -237,13 +254,18 @@ class Membership:
             name=joining.name,
             identity=joining.identity,
             lineage=joining.lineage,
+            project=joining.project,
             order=channel.order_of(joining.lineage, 0 if resume is None else resume.order),
         )
         self._begin(member, joining, now_ms)
         session.take_id(joining.connect.id)
         session.outbox.is_catching_up = member.receives and cursor < channel.head
+        if joining.key not in self.channels:
+            self.channels[joining.key] = channel
+            self._channels_of[channel.project] += 1
         channel.add(member)
         self.members[session.session_id] = member
+        self._sessions_of[member.project] += 1
         self._restless.add(channel)
         self.counters.joins += 1
         self._push_connected(member, joining, recovered, False, 0, now_ms)
@@ -279,6 +301,10 @@ class Membership:
             joining.connect, joining.admission, self.limits, joining.connection, joining.peer, now_ms
         )
         member.credential = joining.credential
+        quota = joining.quota.message_bytes
+        member.message_bytes = (
+            self.limits.message_bytes if quota is None else min(self.limits.message_bytes, quota)
+        )
 
     def _durable_cursor(self, channel: Channel, resume: Resume | None) -> tuple[int, bool]:
         if (
@@ -322,7 +348,7 @@ class Membership:
             operations=sorted(admission.operations),
             limits=LimitsInfo(
                 frame_bytes=limits.frame_bytes,
-                message_bytes=limits.message_bytes,
+                message_bytes=member.message_bytes,
                 batch_frames=MAX_BATCH_FRAMES,
                 send_rate_per_s=limits.send_rate_per_s,
                 lossy_rate_per_s=limits.lossy_rate_per_s,
@@ -389,10 +415,12 @@ class Membership:
         self.counters.lossy_dropped += member.session.outbox.lossy_dropped
         channel.remove(member, departure)
         del self.members[member.session.session_id]
+        self._sessions_of[member.project] -= 1
         self._restless.add(channel)
         if not channel.members:
             self._restless.discard(channel)
             del self.channels[channel.key]
+            self._channels_of[channel.project] -= 1
 
     def _close_connection(
         self,

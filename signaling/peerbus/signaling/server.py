@@ -30,6 +30,7 @@ from peerbus.signaling.effects import (
     LockEffect,
     ReadEffect,
     RenewEffect,
+    TrimEffect,
 )
 from peerbus.signaling.hub import Hub
 from peerbus.signaling.keyring import Principal
@@ -39,6 +40,7 @@ from peerbus.signaling.log import AppendResult, ChannelKey, StoreError
 from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.quota import NO_QUOTA
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
@@ -120,6 +122,7 @@ class Server:
             state = await self.log.open_channel(key, name, frame.mode, _wall_ms())
         except StoreError as error:
             raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason) from None
+        project = self.keys.project(principal.project)
         identity = naming.name_identity(agent) if admission.is_claimed else naming.lineage_identity(lineage)
         member = self.membership.join(
             Joining(
@@ -131,7 +134,9 @@ class Server:
                 state=state,
                 lineage=lineage,
                 identity=identity,
-                credential=principal.key_id,
+                credential=principal.credential_id,
+                project=principal.project,
+                quota=NO_QUOTA if project is None else project.quota,
                 connection=connection,
                 peer=peer,
                 session_id=secrets.token_urlsafe(9),
@@ -250,6 +255,8 @@ class Server:
             self._spawn(self._read(effect))
         elif isinstance(effect, LockEffect):
             self._spawn(self._store_lock(effect))
+        elif isinstance(effect, TrimEffect):
+            self._spawn(self._trim(effect))
         else:
             self._renew(effect)
 
@@ -277,6 +284,14 @@ class Server:
             self.hub.lock_stored(effect, _monotonic_ms())
         self.schedule()
 
+    async def _trim(self, effect: TrimEffect) -> None:
+        try:
+            state = await self.log.trim(effect.key, effect.before)
+            while state.tail < effect.before:
+                state = await self.log.trim(effect.key, effect.before)
+        except StoreError as error:
+            _log.warning("old messages could not be removed: %s", error.reason)
+
     def _renew(self, effect: RenewEffect) -> None:
         member = effect.member
         channel = member.channel
@@ -301,7 +316,7 @@ class Server:
         except ProtocolError as error:
             self.membership.refuse(member, effect.request_id, error, now_ms)
         else:
-            self.hub.renewed(effect, admission, principal.key_id, now_ms)
+            self.hub.renewed(effect, admission, principal.credential_id, now_ms)
         self.schedule()
 
     def _spawn(self, work: object) -> None:
