@@ -41,10 +41,16 @@ def percentile(samples: list[float], share: float) -> float:
 
 def print_machine() -> None:
     model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
-    print(f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}")
+    print(
+        f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}"
+    )
 
 
 def measure_fsync(folder: Path) -> None:
@@ -56,7 +62,9 @@ def measure_fsync(folder: Path) -> None:
         os.fdatasync(descriptor)
         samples.append((time.perf_counter() - started) * 1e3)
     os.close(descriptor)
-    print(f"fdatasync of 4 KiB: p50 {percentile(samples, 0.5):.3f} ms, p99 {percentile(samples, 0.99):.3f} ms")
+    print(
+        f"fdatasync of 4 KiB: p50 {percentile(samples, 0.5):.3f} ms, p99 {percentile(samples, 0.99):.3f} ms"
+    )
 
 
 def measure_bare(folder: Path, count: int, group: int, body: bytes) -> None:
@@ -64,7 +72,9 @@ def measure_bare(folder: Path, count: int, group: int, body: bytes) -> None:
     db = sqlite3.connect(folder / "bare.db", isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
-    db.execute("CREATE TABLE entries (id INTEGER PRIMARY KEY, time_ms INTEGER, identity TEXT, key TEXT, body BLOB)")
+    db.execute(
+        "CREATE TABLE entries (id INTEGER PRIMARY KEY, time_ms INTEGER, identity TEXT, key TEXT, body BLOB)"
+    )
     rows = [(i, 1_700_000_000_000 + i, f"lineage:{i % 50:064}", f"{i:022}", body) for i in range(count)]
     cpu, started = time.process_time(), time.perf_counter()
     for first in range(0, count, group):

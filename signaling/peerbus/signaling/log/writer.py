@@ -338,7 +338,7 @@ class LogWriter:
         except StoreError as error:
             self._note_failing(error.reason)
             return False
-        except Exception:
+        except Exception:  # noqa: BLE001 - a defect here must not end the thread that answers appends
             _log.exception("housekeeping of the message log failed")
             return False
         self._note_failing(None)
