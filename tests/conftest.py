@@ -17,6 +17,9 @@ settings.register_profile(
     print_blob=True,
 )
 settings.register_profile(
-    "soak", settings.get_profile("default"), derandomize=False, max_examples=2_000, stateful_step_count=100
+    "soak",
+    settings.get_profile("default"),
+    derandomize=False,
+    max_examples=int(os.environ.get("HYPOTHESIS_MAX_EXAMPLES", "1000")),
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
