@@ -100,12 +100,12 @@ $(BIN)/python:
 
 web/node_modules/.installed: web/package.json web/package-lock.json web/.npmrc | .venv/.installed
 	@echo "Installing what the web build needs ..."
-	@$(WITH_NODE) npm ci --omit=dev --ignore-scripts --silent
+	@$(WITH_NODE) npm ci $$(test -d node_modules/vitest || echo --omit=dev) --ignore-scripts --loglevel=error
 	@touch $@
 
 web/node_modules/.installed-dev: web/package.json web/package-lock.json web/.npmrc | .venv/.installed
 	@echo "Installing the tools of the web side ..."
-	@$(WITH_NODE) npm ci --ignore-scripts --silent
+	@$(WITH_NODE) npm ci --ignore-scripts --loglevel=error
 	@touch web/node_modules/.installed $@
 
 $(ASSETS): web/node_modules/.installed $(WEB_SOURCES) pyproject.toml
