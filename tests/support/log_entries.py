@@ -1,0 +1,86 @@
+"""What the tests of the message log append, and the stores they append to."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from peerbus.signaling.log import Append, ChannelKey, MemoryStore, Store
+from peerbus.signaling.log.interface import IDEMPOTENCY_RETENTION_MS, MESSAGES_MAX_PER_CHANNEL
+from peerbus.signaling.log.sqlite import SqliteStore
+
+CHANNEL = ChannelKey("private:test", b"c" * 32)
+OTHER = ChannelKey("private:test", b"o" * 32)
+PAGE_BYTES = 1 << 20
+
+
+class StoreMaker(Protocol):
+    """Opens a store, in a folder if it needs one."""
+
+    def __call__(
+        self, folder: Path, /, *, messages_max_per_channel: int = ..., idempotency_retention_ms: int = ...
+    ) -> Store:
+        """The open store."""
+        ...
+
+
+def epochs() -> Callable[[], str]:
+    """A source of epochs: `epoch-1`, `epoch-2`, …"""
+    numbers = itertools.count(1)
+    return lambda: f"epoch-{next(numbers)}"
+
+
+def memory_store(
+    _: Path,
+    *,
+    messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
+    idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+) -> Store:
+    """A `StoreMaker` of the store in memory."""
+    return MemoryStore(
+        epochs(),
+        messages_max_per_channel=messages_max_per_channel,
+        idempotency_retention_ms=idempotency_retention_ms,
+    )
+
+
+def sqlite_store(
+    folder: Path,
+    *,
+    messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
+    idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+) -> Store:
+    """A `StoreMaker` of the store in SQLite."""
+    return SqliteStore(
+        folder,
+        epochs(),
+        messages_max_per_channel=messages_max_per_channel,
+        idempotency_retention_ms=idempotency_retention_ms,
+    )
+
+
+def entry(
+    body: str = "hello",
+    *,
+    channel: ChannelKey = CHANNEL,
+    identity: str = "name:ann",
+    recipients: tuple[str, ...] | None = None,
+    type: str = "chat-text",  # noqa: A002 - the field's name
+    custom_event_type: str | None = None,
+    time_ms: int = 1_000,
+    key: str | None = None,
+    fingerprint: bytes | None = None,
+) -> Append:
+    """An append; its fingerprint is its body unless another is given."""
+    return Append(
+        channel=channel,
+        identity=identity,
+        sender=identity.partition(":")[2],
+        recipients=recipients,
+        type=type,
+        custom_event_type=custom_event_type,
+        body=body.encode(),
+        time_ms=time_ms,
+        idempotency_key=key,
+        fingerprint=body.encode() if fingerprint is None else fingerprint,
+    )
