@@ -1,7 +1,7 @@
 """
 A `ProtocolError` as a client gets it: an `error` frame, a `closing` frame, a problem document.
 
-Owns these three forms. Never decides which of them is sent. See PROTOCOL.md, section 10, and RFC 9457.
+Owns these three forms. Never decides which of them is sent. See PROTOCOL.md, section 11, and RFC 9457.
 """
 
 from __future__ import annotations

@@ -1,0 +1,30 @@
+"""The tables of PROTOCOL.md say what the code says."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from peerbus.protocol.errors import ERRORS, ErrorCode
+from peerbus.signaling.limits import Limits
+
+PROTOCOL_LINES = (Path(__file__).parents[2] / "signaling" / "PROTOCOL.md").read_text().splitlines()
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_every_error_stands_in_the_table(code: ErrorCode) -> None:
+    info = ERRORS[code]
+    retry = "yes" if info.is_retryable else "no"
+    row = f"| `{code.value}` | {retry} | {info.close_code} | {info.http_status} | {info.meaning} |"
+    assert row in PROTOCOL_LINES
+
+
+@pytest.mark.parametrize("name", [field.name for field in msgspec.structs.fields(Limits)])
+def test_every_limit_stands_in_the_table(name: str) -> None:
+    assert f"| `{name}` | {getattr(Limits(), name):,} |" in PROTOCOL_LINES
+
+
+def test_the_tables_list_nothing_else() -> None:
+    listed = {line.split("`")[1] for line in PROTOCOL_LINES if line.startswith("| `") and line.count("|") in (3, 6)}
+    known = {code.value for code in ErrorCode} | {field.name for field in msgspec.structs.fields(Limits)}
+    assert listed <= known
