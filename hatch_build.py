@@ -14,5 +14,6 @@ class AssetsPresent(BuildHookInterface):  # type: ignore[type-arg]  # its type p
     """An editable install may come before the web build; anything that is shipped may not."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Called by hatchling before each build."""
         if version != "editable" and not (Path(self.root) / MANIFEST).is_file():
             raise SystemExit("The web assets are not built; run `make web` first (`make wheel` does both).")

@@ -48,6 +48,9 @@ const common = {
 const LIBS =
   "/* peerbus needs no other libraries. This file is here so that pages which load it keep working. */\n";
 
+/** The SDK has type errors, which the compiler has printed. */
+class TypeErrors extends Error {}
+
 async function buildSdk() {
   const script = (entry, name) =>
     esbuild.build({
@@ -77,7 +80,7 @@ function declareTypes(folder) {
     cwd: root,
     stdio: "inherit",
   });
-  if (status !== 0) throw new Error("The SDK has type errors.");
+  if (status !== 0) throw new TypeErrors();
   // Relative imports get the extension that Node's own resolution asks for.
   for (const path of filesUnder(folder)) {
     const withExtension = (_, before, target, after) => {
@@ -168,16 +171,25 @@ function write(path, text) {
   writeFileSync(path, text);
 }
 
-rmSync(work, { recursive: true, force: true });
-mkdirSync(join(work, "sdk"), { recursive: true });
-await Promise.all([buildSdk(), buildPages()]);
-if (existsSync(join(root, "static"))) cpSync(join(root, "static"), join(work, "static"), { recursive: true });
-writeNpmPackage();
-const files = filesUnder(work).map((path) => relative(work, path).split(sep).join("/"));
-write(join(work, "manifest.json"), `${JSON.stringify({ version, files }, null, 1)}\n`);
-// A server that runs meanwhile never sees half of a build.
-rmSync(destination, { recursive: true, force: true });
-renameSync(work, destination);
-process.stdout.write(
-  `Web assets ${version}: ${files.length} files in ${relative(repository, destination)}\n`,
-);
+async function main() {
+  rmSync(work, { recursive: true, force: true });
+  mkdirSync(join(work, "sdk"), { recursive: true });
+  await Promise.all([buildSdk(), buildPages()]);
+  if (existsSync(join(root, "static")))
+    cpSync(join(root, "static"), join(work, "static"), { recursive: true });
+  writeNpmPackage();
+  const files = filesUnder(work).map((path) => relative(work, path).split(sep).join("/"));
+  write(join(work, "manifest.json"), `${JSON.stringify({ version, files }, null, 1)}\n`);
+  // A server that runs meanwhile never sees half of a build.
+  rmSync(destination, { recursive: true, force: true });
+  renameSync(work, destination);
+  process.stdout.write(
+    `Web assets ${version}: ${files.length} files in ${relative(repository, destination)}\n`,
+  );
+}
+
+main().catch((error) => {
+  // esbuild and tsc have said already what is wrong with the sources.
+  if (!("errors" in error) && !(error instanceof TypeErrors)) throw error;
+  process.exitCode = 1;
+});
