@@ -1,7 +1,6 @@
 """What the tests of the message log append, and the stores they append to."""
 
 import itertools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -24,10 +23,12 @@ class StoreMaker(Protocol):
         ...
 
 
-def epochs() -> Callable[[], str]:
-    """A source of epochs: `epoch-1`, `epoch-2`, …"""
-    numbers = itertools.count(1)
-    return lambda: f"epoch-{next(numbers)}"
+_epochs = itertools.count(1)
+
+
+def new_epoch() -> str:
+    """`epoch-1`, `epoch-2`, …: a new one each time, whoever asks."""
+    return f"epoch-{next(_epochs)}"
 
 
 def memory_store(
@@ -38,7 +39,7 @@ def memory_store(
 ) -> Store:
     """A `StoreMaker` of the store in memory."""
     return MemoryStore(
-        epochs(),
+        new_epoch,
         messages_max_per_channel=messages_max_per_channel,
         idempotency_retention_ms=idempotency_retention_ms,
     )
@@ -53,7 +54,7 @@ def sqlite_store(
     """A `StoreMaker` of the store in SQLite."""
     return SqliteStore(
         folder,
-        epochs(),
+        new_epoch,
         messages_max_per_channel=messages_max_per_channel,
         idempotency_retention_ms=idempotency_retention_ms,
     )

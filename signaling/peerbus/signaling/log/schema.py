@@ -139,7 +139,7 @@ def check_or_create(db: Connection, database: Path, epoch: str) -> bool:
     for check in ("quick_check(1)",) if whole else ("quick_check(meta)", "quick_check(channels)"):
         found = db.execute(f"PRAGMA {check}").fetchone()[0]
         if found != "ok":
-            raise StoreError("storage_damaged", f"{database} is damaged: {found}")
+            raise StoreError("storage_damaged", f"{database} is damaged: {' '.join(found.split())}")
     return False
 
 
