@@ -8,43 +8,18 @@ with one line when the server cannot start. Started by the supervisor, and usabl
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
+import resource
 import sys
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
-from peerbus.signaling.config import ConfigError, LogFormat, LogLevel, parse_serve
+from peerbus.signaling.config import ConfigError, parse_serve
+from peerbus.signaling.operator_log import escaped, set_up_logging
 
 EXIT_USAGE: Final = 2
+_FILES_WANTED: Final = 65_536
 _USAGE: Final = "usage: python -m peerbus.signaling serve [--help] | keys [--help]"
-
-
-class _EscapingFormatter(logging.Formatter):
-    """One line a record: control characters in what others sent are escaped."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        first, *rest = text.split("\n")
-        # A traceback of ours keeps its lines; what stands in the first line may come from outside.
-        return "\n".join([_escaped(first), *rest]) if record.exc_info else _escaped(text)
-
-
-class _JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        value = {
-            "time": self.formatTime(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            value["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(value).decode()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,11 +41,12 @@ def _serve(arguments: list[str]) -> int:
 
     try:
         config = parse_serve(arguments, os.environ)
-        _set_up_logging(config.log_level, config.log_format)
+        set_up_logging(config.log_level, config.log_format)
+        _raise_file_limit()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(config))
     except (ConfigError, StartError) as error:
-        sys.stderr.write(f"peerbus: {_escaped(str(error))}\n")
+        sys.stderr.write(f"peerbus: {escaped(str(error))}\n")
         return EXIT_USAGE
     return 0
 
@@ -83,17 +59,12 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     return uvloop.Loop
 
 
-def _set_up_logging(level: LogLevel, form: LogFormat) -> None:
-    handler = logging.StreamHandler()
-    if form == "json":
-        handler.setFormatter(_JsonFormatter())
-    else:
-        handler.setFormatter(_EscapingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-
-
-def _escaped(text: str) -> str:
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+def _raise_file_limit() -> None:
+    """Every connection is an open file; the default of many systems is 1024 of them, with leave to ask for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, _FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -17,7 +18,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -38,6 +39,8 @@ from peerbus.signaling.tls import TlsSetup, tls_setup
 
 _log: Final = logging.getLogger("peerbus.signaling")
 _EPOCH_BYTES: Final = 9
+_FILES_OF_ITS_OWN: Final = 64
+_SHUTDOWN_S: Final = 0.5
 
 
 class StartError(Exception):
@@ -72,6 +75,7 @@ async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None =
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    loop.set_exception_handler(_note_loop_failure)
     watch_parent(lambda: _tell(loop, stop), grace_s=config.limits.drain_ms / 1000 + 5)
     async with AsyncExitStack() as stack:
         try:
@@ -102,10 +106,10 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     stack.push_async_callback(log.close)
     server = Server(config.limits, log, keys, version=version("peerbus"))
     app = web.Application(client_max_size=config.limits.frame_bytes)
-    listener = Listener(limits.handshake_timeout_ms)
-    HttpApi(config, server, on_request=listener.first_request).add_to(app)
+    listener = Listener(limits, connections=min(limits.connections, _connections_possible()))
+    HttpApi(config, server, on_request=listener.request_began, on_response=listener.request_ended).add_to(app)
     _add_pages(app)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=2.0)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
@@ -124,9 +128,25 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
         on_ready(address)
 
 
+def _connections_possible() -> int:
+    """How many connections the limit on open files leaves room for, beside the files that the server needs itself."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(16, soft - _FILES_OF_ITS_OWN)
+
+
 def _tell(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
     """From another thread: the parent process is gone."""
     loop.call_soon_threadsafe(stop.set)
+
+
+def _note_loop_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What went wrong outside of all tasks: a line for what others did to a connection, a traceback for a defect."""
+    error = context.get("exception")
+    if isinstance(error, OSError):
+        # Of these ssl.SSLError is one, too.
+        _log.info("a connection failed: %s (%s)", type(error).__name__, context.get("message", ""))
+    else:
+        _log.error("%s", context.get("message", "a callback failed"), exc_info=error)
 
 
 def _add_pages(app: web.Application) -> None:

@@ -8,7 +8,8 @@ handshake. Never decides what a frame means. See RFC 6455 and PROTOCOL.md, secti
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import logging
+import time
 from typing import Final
 
 from aiohttp import WSMsgType, web
@@ -18,11 +19,15 @@ from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.messages import ClientFrame, Closing, Connect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.member import Member, Peer
+from peerbus.signaling.reading_pace import ReadingPace
 from peerbus.signaling.refusal import closing_frame, error_frame
 from peerbus.signaling.server import Server
 
+_log: Final = logging.getLogger("peerbus.signaling")
+
 _CLOSE_TIMEOUT_S: Final = 2.0
-_ABORT_AFTER_S: Final = 1.0
+"""How long the other end may take for its part of the closing handshake, and for reading what is left."""
+_ABRUPT_CLOSE_S: Final = 1.0
 
 
 class WebSocketConnection:
@@ -53,7 +58,7 @@ class WebSocketConnection:
         transport = self._transport
         outbox = member.session.outbox
         room = self._socket_bytes - transport.get_write_buffer_size()
-        if room > 0:
+        if room > 0 and not transport.is_closing():
             frames = outbox.take(room)
             if len(frames) == 1:
                 frame = frames[0]
@@ -74,10 +79,8 @@ class WebSocketConnection:
         if member is not None:
             self.flush(member)
         self._transport.write(self._joined([EncodedFrame(closing)]))
-        self._closing = self._loop.create_task(self._say_goodbye(closing))
-        if is_abrupt:
-            # Nobody may be reading at the other end; the closing handshake is not waited for.
-            self._loop.call_later(_ABORT_AFTER_S, self._transport.abort)
+        patience_s = _ABRUPT_CLOSE_S if is_abrupt else _CLOSE_TIMEOUT_S
+        self._closing = self._loop.create_task(self._say_goodbye(closing, patience_s))
 
     def refuse(self, error: ProtocolError, request_id: int | None, peer: Peer) -> None:
         """Ends a connection that has no session, or must lose it: `error`, then `closing`."""
@@ -85,8 +88,14 @@ class WebSocketConnection:
             self._transport.write(self._joined([EncodedFrame(error_frame(error, request_id, peer))]))
         self.close(None, closing_frame(error, peer), is_abrupt=False)
 
-    async def _say_goodbye(self, closing: Closing) -> None:
-        await self._ws.close(code=closing.close_code, message=closing.code.encode(), drain=False)
+    async def _say_goodbye(self, closing: Closing, patience_s: float) -> None:
+        # Nobody may be reading at the other end; closing a socket waits for that without end, aborting does not.
+        end = self._loop.call_later(patience_s, self._transport.abort)
+        try:
+            await self._ws.close(code=closing.close_code, message=closing.code.encode(), drain=False)
+        finally:
+            if not self._transport.get_write_buffer_size():
+                end.cancel()
 
     async def wait_closed(self) -> None:
         """Returns once the closing handshake that `close` began is over."""
@@ -94,10 +103,8 @@ class WebSocketConnection:
             await self._closing
 
 
-async def serve_websocket(
-    request: web.Request, server: Server, peer: Peer, on_refused: Callable[[Peer, ProtocolError], None]
-) -> web.WebSocketResponse:
-    """One WebSocket from its upgrade to its end; `on_refused` hears of a failed handshake."""
+async def serve_websocket(request: web.Request, server: Server, peer: Peer) -> web.WebSocketResponse:
+    """One WebSocket from its upgrade to its end."""
     ws = web.WebSocketResponse(
         protocols=tuple(SUBPROTOCOLS),
         max_msg_size=server.limits.frame_bytes,
@@ -110,36 +117,40 @@ async def serve_websocket(
         return ws
     encoding = SUBPROTOCOLS.get(ws.ws_protocol or "", "json")
     connection = WebSocketConnection(ws, transport, encoding, server)
-    codec = server_codec(encoding, max_bytes=server.limits.frame_bytes)
     try:
-        admitted = await _handshake(ws, connection, codec, server, peer, on_refused)
+        admitted = await _handshake(ws, connection, encoding, server, peer)
         if admitted is not None:
             member, rest = admitted
             if rest:
-                server.receive(member, rest)
+                server.receive(member, connection, rest)
+            codec = server_codec(encoding, max_bytes=server.limits.frame_bytes)
             await _read(ws, connection, codec, server, member)
-        await connection.wait_closed()
-    finally:
-        if not ws.closed and connection.is_open:
-            await ws.close()
+    except ConnectionError:
+        # The other end went away while a pong was written to it; that it is gone has been noticed.
+        return ws
+    except Exception:  # noqa: BLE001  the boundary of one connection: logged, and answered by a code
+        _log.exception("a connection failed: %s", peer.correlation_id)
+        connection.refuse(ProtocolError(ErrorCode.INTERNAL), None, peer)
+    await connection.wait_closed()
     return ws
 
 
 async def _handshake(
     ws: web.WebSocketResponse,
     connection: WebSocketConnection,
-    codec: Codec[ClientFrame],
+    encoding: EncodingName,
     server: Server,
     peer: Peer,
-    on_refused: Callable[[Peer, ProtocolError], None],
 ) -> tuple[Member, list[ClientFrame | Rejected]] | None:
     """The member that the first frame made, and the frames that came along with it; None if it was refused."""
     request_id: int | None = None
+    codec = server_codec(encoding, max_bytes=server.limits.connect_bytes)
     try:
         async with asyncio.timeout(server.limits.handshake_timeout_ms / 1000):
-            frames = await _next_frames(ws, codec)
-        if frames is None:
+            data = await _next_message(ws)
+        if data is None:
             return None
+        frames = codec.decode(data)
         first = frames[0]
         if isinstance(first, Rejected):
             request_id = first.id
@@ -154,7 +165,7 @@ async def _handshake(
         error = refusal
     else:
         return member, frames[1:]
-    on_refused(peer, error)
+    server.gate.refused(peer, error, server.now_ms())
     connection.refuse(error, request_id, peer)
     return None
 
@@ -166,30 +177,32 @@ async def _read(
     server: Server,
     member: Member,
 ) -> None:
+    limits = server.limits
+    pace = ReadingPace(limits.frames_per_s)
     bad_frames = 0
     try:
-        while connection.is_open:
-            frames = await _next_frames(ws, codec)
-            if frames is None or not connection.is_open:
-                return
-            for frame in frames:
-                if isinstance(frame, Rejected):
-                    bad_frames += 1
-            server.receive(member, frames)
-            if bad_frames > server.limits.bad_frames_per_connection:
-                error = ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "Too many unreadable frames.")
-                connection.refuse(error, None, member.peer)
-                return
+        while (data := await _next_message(ws)) is not None:
+            began_s = time.monotonic()
+            frames = codec.decode(data)
+            server.receive(member, connection, frames)
+            bad_frames += sum(isinstance(frame, Rejected) for frame in frames)
+            if bad_frames > limits.bad_frames_per_connection:
+                server.lose(member, connection, ErrorCode.PROTOCOL_VIOLATION, "Too many unreadable frames.")
+            ended_s = time.monotonic()
+            pace.took(len(frames), began_s, ended_s)
+            if wait_s := pace.wait_s(ended_s):
+                await asyncio.sleep(wait_s)
     finally:
         server.detached(member, connection)
 
 
-async def _next_frames(
-    ws: web.WebSocketResponse, codec: Codec[ClientFrame]
-) -> list[ClientFrame | Rejected] | None:
+async def _next_message(ws: web.WebSocketResponse) -> bytes | None:
+    """The next message; None when there are no more."""
     message = await ws.receive()
     if message.type is WSMsgType.BINARY:
-        return codec.decode(message.data)
+        data: bytes = message.data
+        return data
     if message.type is WSMsgType.TEXT:
-        return codec.decode(message.data.encode())
+        text: str = message.data
+        return text.encode()
     return None

@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 from aiohttp import hdrs, web
+from aiohttp.web import RequestPayloadError
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from peerbus.protocol.codec import CONTENT_TYPES, SUBPROTOCOLS, EncodingName
@@ -26,16 +27,18 @@ from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.config import ServeConfig
 from peerbus.signaling.connection import serve_websocket
+from peerbus.signaling.http_connection import SERVER_HEADER
+from peerbus.signaling.keys import KeyStoreError
 from peerbus.signaling.longpoll import LongPolls
 from peerbus.signaling.member import Peer
 from peerbus.signaling.metrics import ServerMetrics
 from peerbus.signaling.refusal import problem
 from peerbus.signaling.server import Server
-from peerbus.signaling.throttle import Throttle
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Watcher = Callable[[web.Request], None]
 
 _API_PREFIX: Final = "/v1/"
 _CORS: Final = {
@@ -51,26 +54,19 @@ class HttpApi:
     """The handlers of one server. `add_to` puts their routes into an application."""
 
     def __init__(
-        self, config: ServeConfig, server: Server, *, on_request: Callable[[web.Request], None]
+        self, config: ServeConfig, server: Server, *, on_request: Watcher, on_response: Watcher
     ) -> None:
         self._config: Final = config
         self._on_request: Final = on_request
+        self._on_response: Final = on_response
         self._metrics: Final = ServerMetrics(server)
         self._server: Final = server
         self._long_polls: Final = LongPolls(server)
-        limits = server.limits
-        self._connects: Final = Throttle(
-            limits.connects_per_address_per_s, 2 * limits.connects_per_address_per_s
-        )
-        self._failures: Final = Throttle(
-            limits.failed_connects_per_address_per_min / 60, limits.failed_connects_per_address_per_min
-        )
-        server.sweeps.append(self._connects.forget)
-        server.sweeps.append(self._failures.forget)
 
     def add_to(self, app: web.Application) -> None:
         """Adds the middleware and the routes."""
         app.middlewares.append(self._guard)
+        app.on_response_prepare.append(_name_server)
         app.add_routes(
             [
                 web.get("/v1/ws", self._websocket),
@@ -92,6 +88,12 @@ class HttpApi:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turns refusals into problem documents, and says who may read the answer."""
         self._on_request(request)
+        try:
+            return await self._answer(request, handler)
+        finally:
+            self._on_response(request)
+
+    async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = peer_of(request)
         request["peer"] = peer
         try:
@@ -108,6 +110,9 @@ class HttpApi:
                 raise
         except (asyncio.CancelledError, ConnectionResetError):
             raise
+        except RequestPayloadError:
+            refusal = ProtocolError(ErrorCode.BAD_REQUEST, "The body of the request could not be read.")
+            response = _problem_response(refusal, peer)
         except Exception:  # noqa: BLE001  the boundary of one request: logged, and answered by a code
             _log.exception("request failed: %s %r", peer.correlation_id, request.path)
             response = _problem_response(ProtocolError(ErrorCode.INTERNAL), peer)
@@ -128,18 +133,18 @@ class HttpApi:
         if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
             raise ProtocolError(ErrorCode.BAD_REQUEST, "This address is for WebSocket connections.")
         peer: Peer = request["peer"]
-        self._admit_address(peer)
-        return await serve_websocket(request, self._server, peer, self._note_failure)
+        self._server.gate.admit(peer, self._server.now_ms())
+        return await serve_websocket(request, self._server, peer)
 
     async def _longpoll_connect(self, request: web.Request) -> web.Response:
         peer: Peer = request["peer"]
-        self._admit_address(peer)
+        self._server.gate.admit(peer, self._server.now_ms())
         encoding = _encoding(request)
         body = await self._body(request)
         try:
             response = await self._long_polls.connect(encoding, body, peer)
         except ProtocolError as error:
-            self._note_failure(peer, error)
+            self._server.gate.refused(peer, error, self._server.now_ms())
             raise
         return _frames(response, encoding)
 
@@ -151,30 +156,17 @@ class HttpApi:
     async def _longpoll_post(self, request: web.Request) -> web.Response:
         connection = self._long_polls.find(request.match_info["session_id"], _bearer(request))
         number = _number(request, "post")
+        await connection.wait_for_turn()
         connection.post(number, await self._body(request))
         return web.Response(status=204)
 
-    def _admit_address(self, peer: Peer) -> None:
-        address = peer.address or ""
-        now_ms = self._server.now_ms()
-        wait_ms = self._connects.take(address, now_ms) or self._failures.peek(address, now_ms)
-        if wait_ms:
-            raise ProtocolError(
-                ErrorCode.RATE_LIMITED, "Too many connects from this address.", retry_after_ms=wait_ms
-            )
-
-    def _note_failure(self, peer: Peer, error: ProtocolError) -> None:
-        """A connect was refused: wrong credentials count against the address."""
-        if error.code in (ErrorCode.UNAUTHORIZED, ErrorCode.PROTOCOL_VIOLATION, ErrorCode.BAD_FRAME):
-            self._failures.take(peer.address or "", self._server.now_ms())
-        _log.info("connect refused: %s %s from %s", peer.correlation_id, error.code.value, peer.address)
-
     async def _body(self, request: web.Request) -> bytes:
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "Bodies are taken without Content-Encoding only.")
         try:
             async with asyncio.timeout(self._server.limits.body_timeout_ms / 1000):
                 return await request.read()
         except TimeoutError:
-            request.protocol.force_close()
             raise ProtocolError(
                 ErrorCode.HANDSHAKE_TIMEOUT, "The body of the request did not come in time."
             ) from None
@@ -189,9 +181,13 @@ class HttpApi:
         if not self._is_same_origin(request):
             raise ProtocolError(ErrorCode.FORBIDDEN, "Demo keys go to pages of this server only.")
         peer: Peer = request["peer"]
-        self._admit_address(peer)
+        self._server.gate.admit(peer, self._server.now_ms())
         wall_ms = time.time_ns() // 1_000_000
-        issued = self._server.keys.issue_demo_key(wall_ms)
+        try:
+            issued = self._server.keys.issue_demo_key(wall_ms)
+        except KeyStoreError as error:
+            _log.error("no demo key could be made: %s", error)
+            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "No key can be made at the moment.") from None
         return web.json_response(
             {
                 "api_key": issued.credential.reveal(),
@@ -237,6 +233,10 @@ class HttpApi:
         return web.Response(
             body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE}
         )
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers[hdrs.SERVER] = SERVER_HEADER
 
 
 def peer_of(request: web.Request) -> Peer:

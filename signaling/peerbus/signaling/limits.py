@@ -2,7 +2,7 @@
 Every limit of the server, in one place.
 
 Owns names, defaults and units. Never enforces one: whoever does takes this object. Each field can be set by
-`PEERBUS_<NAME IN CAPITALS>` or in code; exceeding one is a typed error (PROTOCOL.md, section 9).
+`PEERBUS_<NAME IN CAPITALS>` or in code; exceeding one is a typed error (PROTOCOL.md, section 10).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import msgspec
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one server; all are counts unless the suffix names a unit."""
 
-    # One transport message, one message.
+    # One transport message, the first one of a connection, one message.
     frame_bytes: int = 1_048_576
+    connect_bytes: int = 65_536
     message_bytes: int = 262_144
     attributes_bytes: int = 16_384
     recipients: int = 200
@@ -24,7 +25,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     send_rate_per_s: int = 50
     lossy_rate_per_s: int = 200
     request_rate_per_s: int = 50
-    # Channels and sessions.
+    # Connections, channels and sessions.
+    connections: int = 60_000
     members_per_channel: int = 100
     channels: int = 100_000
     sessions: int = 50_000
@@ -55,5 +57,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stalled_reader_ms: int = 30_000
     poll_hold_ms: int = 20_000
     body_timeout_ms: int = 10_000
+    keepalive_ms: int = 75_000
     drain_ms: int = 5_000
     expiry_warning_ms: int = 60_000
+
+    @property
+    def frames_per_s(self) -> int:
+        """How fast the frames of one connection are read: twice what its rates allow, since some are refused."""
+        return 2 * (self.send_rate_per_s + self.lossy_rate_per_s + self.request_rate_per_s)

@@ -1,22 +1,28 @@
 """
-The listening sockets, and a deadline for connections that never say what they want.
+The listening sockets, and what connections owe: a request's head in time, and reading what they asked for.
 
-Owns binding (a taken port is one clear line), and ends TCP connections whose first request has not arrived whole
-in time. Never reads a request. See RFC 9112, section 9.
+Owns binding (a taken port is one clear line), the number of connections, and the end of those that are overdue. Never
+reads a request. See RFC 9112, section 9.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+
+from peerbus.signaling.http_connection import HttpConnection
+from peerbus.signaling.limits import Limits
+
+_log: Final = logging.getLogger("peerbus.signaling")
 
 _BACKLOG: Final = 1024
+_TLS_SHUTDOWN_S: Final = 1.0
 
 
 class ListenError(Exception):
@@ -55,11 +61,19 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 class Listener:
-    """Accepts connections for an application; `first_request` is told when a connection has said something."""
+    """
+    Accepts connections for an application, at most `connections` of them at a time.
 
-    def __init__(self, deadline_ms: int) -> None:
-        self._deadline_ms: Final = deadline_ms
-        self._silent: dict[RequestHandler, int] = {}
+    It is told by middleware when a request begins and ends, and by the connections of everything else (`Clerk`).
+    """
+
+    def __init__(self, limits: Limits, connections: int) -> None:
+        self._limits: Final = limits
+        self._max_connections: Final = connections
+        self._open: set[HttpConnection] = set()
+        # Both by the time of the entry, the oldest first.
+        self._owe_head: dict[HttpConnection, int] = {}
+        self._owe_reading: dict[HttpConnection, int] = {}
         self._now_ms: Callable[[], int] = lambda: 0
         self._server: web.Server | None = None
         self._listening: list[asyncio.Server] = []
@@ -77,7 +91,14 @@ class Listener:
         loop = asyncio.get_running_loop()
         for listener in sockets:
             self._listening.append(
-                await loop.create_server(self._accept, sock=listener, ssl=tls, backlog=_BACKLOG)
+                await loop.create_server(
+                    self._accept,
+                    sock=listener,
+                    ssl=tls,
+                    backlog=_BACKLOG,
+                    ssl_handshake_timeout=None if tls is None else self._limits.handshake_timeout_ms / 1000,
+                    ssl_shutdown_timeout=None if tls is None else _TLS_SHUTDOWN_S,
+                )
             )
 
     def close(self) -> None:
@@ -85,22 +106,72 @@ class Listener:
         for listening in self._listening:
             listening.close()
 
-    def first_request(self, request: web.Request) -> None:
-        """A request has arrived; its connection is no longer on the clock."""
-        if self._silent:
-            self._silent.pop(request.protocol, None)
+    def request_began(self, request: web.Request) -> None:
+        """The head of a request is here."""
+        connection = request.protocol
+        assert isinstance(connection, HttpConnection)
+        self._owe_head.pop(connection, None)
+        connection.request_began()
+
+    def request_ended(self, request: web.Request) -> None:
+        """Its answer is made."""
+        connection = request.protocol
+        assert isinstance(connection, HttpConnection)
+        connection.request_ended()
 
     def sweep(self, now_ms: int) -> None:
-        """Ends connections whose first request is overdue."""
-        for handler, since_ms in list(self._silent.items()):
-            if now_ms - since_ms < self._deadline_ms:
-                return
-            del self._silent[handler]
-            if handler.transport is not None:
-                handler.transport.abort()
+        """Ends the connections that are overdue."""
+        _abort_overdue(self._owe_head, now_ms - self._limits.handshake_timeout_ms)
+        _abort_overdue(self._owe_reading, now_ms - self._limits.stalled_reader_ms)
 
-    def _accept(self) -> RequestHandler:
+    # --- told by the connections ----------------------------------------------------------------------------------
+
+    def opened(self, connection: HttpConnection) -> None:
+        """See `Clerk`."""
+        self._open.add(connection)
+
+    def owes_head(self, connection: HttpConnection) -> None:
+        """See `Clerk`."""
+        self._owe_head[connection] = self._now_ms()
+
+    def owes_reading(self, connection: HttpConnection) -> None:
+        """See `Clerk`."""
+        self._owe_reading[connection] = self._now_ms()
+
+    def reads(self, connection: HttpConnection) -> None:
+        """See `Clerk`."""
+        self._owe_reading.pop(connection, None)
+
+    def lost(self, connection: HttpConnection) -> None:
+        """See `Clerk`."""
+        self._open.discard(connection)
+        self._owe_head.pop(connection, None)
+        self._owe_reading.pop(connection, None)
+
+    # --- inside ---------------------------------------------------------------------------------------------------
+
+    def _accept(self) -> asyncio.Protocol:
         assert self._server is not None
-        handler: RequestHandler = self._server()
-        self._silent[handler] = self._now_ms()
-        return handler
+        if len(self._open) >= self._max_connections:
+            _log.warning("a connection was refused: %d are open", len(self._open))
+            return _Refused()
+        connection = HttpConnection(self._server, self, keepalive_s=self._limits.keepalive_ms / 1000)
+        self.owes_head(connection)
+        return connection
+
+
+class _Refused(asyncio.Protocol):
+    """A connection there is no room for; it ends as it begins."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.BaseProtocol`."""
+        cast(asyncio.Transport, transport).abort()
+
+
+def _abort_overdue(since_ms: dict[HttpConnection, int], latest_ms: int) -> None:
+    for connection, entered_ms in list(since_ms.items()):
+        if entered_ms > latest_ms:
+            return
+        del since_ms[connection]
+        if connection.transport is not None:
+            connection.transport.abort()

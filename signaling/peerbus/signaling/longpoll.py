@@ -8,6 +8,7 @@ decides what a frame means. See PROTOCOL.md, section 8.
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Final
 
 import msgspec
@@ -18,6 +19,7 @@ from peerbus.protocol.messages import Closing, Connect
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.encoded import EncodedFrame, join_payloads
 from peerbus.signaling.member import Member, Peer
+from peerbus.signaling.reading_pace import ReadingPace
 from peerbus.signaling.server import Server
 
 _RESPONSE_BYTES: Final = 262_144
@@ -43,6 +45,7 @@ class LongPollConnection:
         self._waiter: asyncio.Future[bytes] | None = None
         self._post_n = 0
         self._bad_frames = 0
+        self._pace: Final = ReadingPace(limits.frames_per_s)
         self.member: Member | None = None
         self._closing: Closing | None = None
         self._closing_is_told = False
@@ -118,6 +121,11 @@ class LongPollConnection:
             if self._waiter is waiter:
                 self._waiter = None
 
+    async def wait_for_turn(self) -> None:
+        """Returns when the next post may be taken: at once, unless there were too many."""
+        if wait_s := self._pace.wait_s(time.monotonic()):
+            await asyncio.sleep(wait_s)
+
     def post(self, number: int, body: bytes) -> None:
         """Takes a numbered batch. Raises `ProtocolError`: `session_unknown`, `out_of_sequence`."""
         member = self.member
@@ -132,12 +140,14 @@ class LongPollConnection:
                 details={"expected": self._post_n + 1},
             )
         self._post_n = number
+        began_s = time.monotonic()
         codec = server_codec(self.encoding, max_bytes=self._server.limits.frame_bytes)
         frames = codec.decode(body)
         self._bad_frames += sum(isinstance(frame, Rejected) for frame in frames)
-        self._server.receive(member, frames)
+        self._server.receive(member, self, frames)
         if self._bad_frames > self._server.limits.bad_frames_per_connection:
-            self._server.lose(member, ErrorCode.PROTOCOL_VIOLATION, "Too many unreadable frames.")
+            self._server.lose(member, self, ErrorCode.PROTOCOL_VIOLATION, "Too many unreadable frames.")
+        self._pace.took(len(frames), began_s, time.monotonic())
 
     def _next_response(self, member: Member | None) -> bytes | None:
         frames: list[EncodedFrame] = [] if member is None else member.session.outbox.take(_RESPONSE_BYTES)
@@ -172,7 +182,7 @@ class LongPolls:
 
     async def connect(self, encoding: EncodingName, body: bytes, peer: Peer) -> bytes:
         """The first response to a connect request. Raises `ProtocolError` with the reason."""
-        codec = server_codec(encoding, max_bytes=self._server.limits.frame_bytes)
+        codec = server_codec(encoding, max_bytes=self._server.limits.connect_bytes)
         frames = codec.decode(body)
         first = frames[0] if frames else None
         if isinstance(first, Rejected):
@@ -187,7 +197,7 @@ class LongPolls:
         self._tokens[session_id] = member.session.resume_token
         self._closed_since_ms.pop(session_id, None)
         if len(frames) > 1:
-            self._server.receive(member, frames[1:])
+            self._server.receive(member, connection, frames[1:])
         return response
 
     def find(self, session_id: str, token: Secret) -> LongPollConnection:

@@ -32,6 +32,7 @@ from peerbus.signaling.effects import (
     RenewEffect,
     TrimEffect,
 )
+from peerbus.signaling.gate import Gate
 from peerbus.signaling.hub import Hub
 from peerbus.signaling.keyring import Principal
 from peerbus.signaling.keys import KeyStore, KeyStoreError
@@ -47,8 +48,8 @@ _log: Final = logging.getLogger("peerbus.signaling")
 SERVER_NAME: Final = "peerbus"
 _STALLED_POLL_S: Final = 0.02
 _TICKS_PER_TIMEOUT: Final = 8
-_TICK_MAX_S: Final = 1.0
-_KEYS_REFRESH_S: Final = 1.0
+_TICK_MAX_S: Final = 0.5
+_KEYS_REFRESH_MS: Final = 450
 _FAREWELL_S: Final = 0.1
 """For the last frames to leave; closing handshakes that take longer are cut."""
 
@@ -78,14 +79,16 @@ class Server:
         self.hub: Final = Hub(self.membership)
         self.log: Final = log
         self.keys: Final = keys
+        self.gate: Final = Gate(limits)
         self.started_ms: Final = _monotonic_ms()
         self._loop: Final = asyncio.get_running_loop()
-        self.sweeps: Final[list[Callable[[int], None]]] = []
+        self.sweeps: Final[list[Callable[[int], None]]] = [self.gate.sweep]
         """Called at every tick with the monotonic time in milliseconds."""
         self._is_scheduled = False
         self._stalled: set[Member] = set()
         self._poll_is_due = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._are_keys_unreadable = False
         shortest_ms = min(limits.silence_timeout_ms, limits.resume_window_ms, limits.stalled_reader_ms)
         self._tick_s: Final = min(_TICK_MAX_S, shortest_ms / _TICKS_PER_TIMEOUT / 1000)
         self._set_wall()
@@ -109,19 +112,20 @@ class Server:
             )
         scope = naming.PUBLIC_SCOPE if frame.scope == "public" else naming.private_scope(principal.project)
         name = naming.check_channel_name(frame.channel)
-        join_token = frame.join_token.reveal() if frame.join_token else b""
         join_token = b"" if frame.join_token is None else frame.join_token.reveal()
         channel_id = naming.channel_id(name, naming.Mode(frame.mode), join_token)
         if frame.channel_id:
             naming.check_channel_id(frame.channel_id, channel_id)
         lineage = naming.lineage(frame.lineage_secret.reveal())
-        agent = self._agent_name(frame, principal)
-        admission = self._admission(principal, scope, name, agent, peer)
         key = ChannelKey(scope, channel_id)
+        agent = self._agent_name(frame, principal, key, lineage)
+        admission = self._admission(principal, scope, name, agent, peer)
         try:
             state = await self.log.open_channel(key, name, frame.mode, _wall_ms())
         except StoreError as error:
             raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason) from None
+        # The key may have been revoked meanwhile, and its sessions closed, of which this was none yet.
+        self.keys.verify(frame.api_key, _wall_ms())
         project = self.keys.project(principal.project)
         identity = naming.name_identity(agent) if admission.is_claimed else naming.lineage_identity(lineage)
         member = self.membership.join(
@@ -147,10 +151,16 @@ class Server:
         self.schedule()
         return member
 
-    def receive(self, member: Member, frames: list[ClientFrame | Rejected]) -> None:
-        """Frames of an established session, in order."""
+    def receive(self, member: Member, connection: Connection, frames: list[ClientFrame | Rejected]) -> None:
+        """
+        Frames of an established session, in order, for as long as it is the connection's.
+
+        What follows a `bye`, or comes over a connection that was replaced meanwhile, is for nobody.
+        """
         now_ms = _monotonic_ms()
         for frame in frames:
+            if member.connection is not connection:
+                break
             self.hub.receive(member, frame, now_ms)
         self.schedule()
 
@@ -166,9 +176,10 @@ class Server:
         self.membership.mark(member)
         self.schedule()
 
-    def lose(self, member: Member, code: ErrorCode, text: str) -> None:
-        """Closes the connection of a member for what came over it."""
-        self.membership.lose(member, code, text, _monotonic_ms())
+    def lose(self, member: Member, connection: Connection, code: ErrorCode, text: str) -> None:
+        """Closes a connection of a member for what came over it; one that is no longer the member's is left."""
+        if member.connection is connection:
+            self.membership.lose(member, code, text, _monotonic_ms())
         self.schedule()
 
     @staticmethod
@@ -186,18 +197,20 @@ class Server:
 
     async def run(self) -> None:
         """Ticks until cancelled: deadlines, keys changed on disk, credentials revoked."""
-        keys_at_s = 0.0
+        keys_at_ms = 0
         while True:
             await asyncio.sleep(self._tick_s)
             self._set_wall()
             now_ms = _monotonic_ms()
-            self.membership.tick(now_ms)
-            for sweep in self.sweeps:
-                sweep(now_ms)
-            now_s = time.monotonic()
-            if now_s - keys_at_s >= _KEYS_REFRESH_S:
-                keys_at_s = now_s
-                self._refresh_keys()
+            try:
+                self.membership.tick(now_ms)
+                for sweep in self.sweeps:
+                    sweep(now_ms)
+                if now_ms - keys_at_ms >= _KEYS_REFRESH_MS:
+                    keys_at_ms = now_ms
+                    self._refresh_keys()
+            except Exception:  # noqa: BLE001  a defect here must not stop the clock of all sessions
+                _log.exception("a tick failed")
             self.schedule()
 
     async def drain(self) -> None:
@@ -211,9 +224,16 @@ class Server:
     def _run(self) -> None:
         self._is_scheduled = False
         for effect in self.membership.effects_to_do():
-            self._do(effect)
+            try:
+                self._do(effect)
+            except Exception:  # noqa: BLE001  a defect of one must not cost the others their turn
+                _log.exception("could not be done: %s", type(effect).__name__)
         for member in self.membership.dirty_to_flush(_monotonic_ms()):
-            self._flush(member)
+            try:
+                self._flush(member)
+            except Exception:  # noqa: BLE001  as above
+                _log.exception("could not be written to: session %s", member.session.session_id)
+                self.membership.lose(member, ErrorCode.INTERNAL, "", _monotonic_ms(), is_abrupt=True)
         if self.membership.has_effects:
             self.schedule()
 
@@ -237,9 +257,9 @@ class Server:
 
     def _poll_stalled(self) -> None:
         self._poll_is_due = False
-        for member in list(self._stalled):
-            self._stalled.discard(member)
-            self._flush(member)
+        for member in self._stalled:
+            self.membership.mark(member)
+        self._stalled.clear()
         self.schedule()
 
     # --- effects ----------------------------------------------------------------------------------------
@@ -270,6 +290,9 @@ class Server:
         except StoreError as error:
             refusal = ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason)
             self.hub.read_failed(effect, refusal, _monotonic_ms())
+        except Exception:  # noqa: BLE001  a defect; who waits for the answer gets one
+            _log.exception("the log could not be read: session %s", effect.member.session.session_id)
+            self.hub.read_failed(effect, ProtocolError(ErrorCode.INTERNAL), _monotonic_ms())
         else:
             self.hub.page_read(effect, page, _monotonic_ms())
         self.schedule()
@@ -279,7 +302,7 @@ class Server:
             await self.log.set_locked(effect.key, effect.locked)
         except StoreError as error:
             refusal = ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason)
-            self.membership.refuse(effect.member, effect.request_id, refusal, _monotonic_ms())
+            self.hub.lock_failed(effect, refusal, _monotonic_ms())
         else:
             self.hub.lock_stored(effect, _monotonic_ms())
         self.schedule()
@@ -297,7 +320,8 @@ class Server:
         channel = member.channel
         now_ms = _monotonic_ms()
         try:
-            principal = self.keys.verify(effect.credential, _wall_ms())
+            self.gate.check(member.peer, now_ms)
+            principal = self._verify(effect.credential, member.peer)
             if channel.key.scope not in (naming.PUBLIC_SCOPE, naming.private_scope(principal.project)):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "The new key belongs to another project.")
             admission = admit(
@@ -314,7 +338,7 @@ class Server:
                     ErrorCode.FORBIDDEN, "The new key does not claim the name as the old one did."
                 )
         except ProtocolError as error:
-            self.membership.refuse(member, effect.request_id, error, now_ms)
+            self.hub.renewal_failed(effect, error, now_ms)
         else:
             self.hub.renewed(effect, admission, principal.credential_id, now_ms)
         self.schedule()
@@ -332,13 +356,22 @@ class Server:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _agent_name(self, frame: Connect, principal: Principal) -> str:
+    def _verify(self, credential: Secret, peer: Peer) -> Principal:
+        """A wrong key counts against the address, however it is presented."""
+        try:
+            return self.keys.verify(credential, _wall_ms())
+        except ProtocolError as error:
+            self.gate.refused(peer, error, _monotonic_ms())
+            raise
+
+    def _agent_name(self, frame: Connect, principal: Principal, key: ChannelKey, lineage: bytes) -> str:
         if frame.agent:
             return naming.check_agent_name(frame.agent)
         claim = principal.grant.claim
         if claim is not None and principal.grant.claims(claim):
             return naming.check_agent_name(claim)
-        return f"guest-{secrets.token_hex(3)}"
+        # A guest that comes back is still the same guest.
+        return self.membership.name_of(key, lineage) or f"guest-{secrets.token_hex(3)}"
 
     def _admission(self, principal: Principal, scope: str, channel: str, agent: str, peer: Peer) -> Admission:
         return admit(
@@ -355,9 +388,12 @@ class Server:
         try:
             revoked = self.keys.refresh()
         except KeyStoreError as error:
-            # The keys known so far stay good; the next second tries again.
-            _log.error("changed keys are not known yet: %s", error)
+            # The keys known so far stay good; the next tick tries again.
+            if not self._are_keys_unreadable:
+                _log.error("changed keys are not known yet: %s", error)
+            self._are_keys_unreadable = True
             return
+        self._are_keys_unreadable = False
         for credential_id in revoked:
             self.membership.revoke(credential_id, ErrorCode.REVOKED)
 
