@@ -8,6 +8,7 @@ cannot be read is an error, not a broadcast.
 from __future__ import annotations
 
 import functools
+import unicodedata
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -49,6 +50,11 @@ def check_address(to: list[str] | UnsetType, filter_: Filter | UnsetType, *, max
         raise ProtocolError(
             ErrorCode.BAD_REQUEST, f"`to` names {len(to)} recipients; at most {max_recipients} are taken."
         )
+
+
+def name_of(written: str) -> str:
+    """The name that somebody means: names are kept in NFC, and keyboards differ."""
+    return written if written.isascii() else unicodedata.normalize("NFC", written)
 
 
 @functools.lru_cache(maxsize=512)

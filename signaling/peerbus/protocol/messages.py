@@ -346,11 +346,17 @@ class Error(Frame, frozen=True, tag="error", kw_only=True):
 
 
 class Reset(Frame, frozen=True, tag="reset", kw_only=True):
-    """Frames of the live class were dropped on an open connection: the count starts anew."""
+    """
+    Frames of the live class were dropped on an open connection: the count starts anew.
+
+    What they would have said of the channel stands here: who is in it now, and whether it is locked.
+    """
 
     live_epoch: str
     live_seq: Offset
     live_recovered: bool = False
+    members: list[Member] | UnsetType = UNSET
+    is_locked: bool | UnsetType = UNSET
 
 
 class Expiring(Frame, frozen=True, tag="expiring", kw_only=True):

@@ -1,5 +1,5 @@
 """
-One channel while somebody is in it.
+One channel while somebody is in it, and for a while after.
 
 Owns its members by name, session and lineage, the join order, who was kicked, and the presence changes not told
 yet. Never touches the log or a connection.
@@ -15,6 +15,9 @@ from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import DepartureReason, Member
 from peerbus.signaling.quota import Quota
 
+_ANNOUNCED_ORDER_MAX: Final = 1 << 31
+"""Beyond it an announced join order is not believed: the numbers that follow it must fit a browser's."""
+
 
 class Channel:
     """The live state of a channel; what outlives it stands in the log."""
@@ -26,6 +29,7 @@ class Channel:
         "_updated",
         "by_lineage",
         "by_name",
+        "changes_under_way",
         "epoch",
         "has_password",
         "head",
@@ -37,6 +41,7 @@ class Channel:
         "name",
         "project",
         "quota",
+        "resting_since_ms",
         "tail",
     )
 
@@ -57,6 +62,10 @@ class Channel:
         self.by_name: Final[dict[str, Member]] = {}
         self.by_lineage: Final[dict[bytes, Member]] = {}
         self.kicked: Final[set[str]] = set()
+        self.changes_under_way = 0
+        """Appends and locks that the log has not answered yet: `head` and `is_locked` may be behind it."""
+        self.resting_since_ms: int | None = None
+        """Since when nobody has been here and no change has been under way."""
         self._last_order = 0
         self._joined: dict[str, MemberInfo] = {}
         self._updated: dict[str, MemberInfo] = {}
@@ -81,12 +90,11 @@ class Channel:
             is_locked=self.is_locked,
         )
 
-    def order_of(self, lineage: bytes, announced: int) -> int:
-        """The join order of a lineage: the one it had, the one it announces if that is free, or the next."""
-        holder = self.by_lineage.get(lineage)
-        if holder is not None:
-            return holder.order
-        if announced and all(member.order != announced for member in self.members.values()):
+    def next_order(self, announced: int) -> int:
+        """The join order of a newcomer: the one it announces (0: none) if that is free, or the next."""
+        if 0 < announced <= _ANNOUNCED_ORDER_MAX and all(
+            member.order != announced for member in self.members.values()
+        ):
             self._last_order = max(self._last_order, announced)
             return announced
         self._last_order += 1

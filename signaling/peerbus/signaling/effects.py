@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 
+from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import Closing, Send
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.channel import Channel
@@ -18,12 +19,18 @@ from peerbus.signaling.member import Member
 
 
 class AppendEffect(Struct, frozen=True):
-    """Store a message; then `Hub.appended(effect, result, now_ms)`, in offset order within a channel."""
+    """
+    Store a message; then `Hub.appended(effect, result, now_ms)`, in offset order within a channel.
+
+    `unless_known`: nothing is to be stored, since the recipients are not here; this is the answer unless the
+    message is a retry of one that was stored.
+    """
 
     append: Append
     member: Member
     channel: Channel
     frame: Send
+    unless_known: ProtocolError | None = None
 
 
 class ReadEffect(Struct, frozen=True):
@@ -43,7 +50,7 @@ class ReadEffect(Struct, frozen=True):
 
 
 class LockEffect(Struct, frozen=True):
-    """Store the channel's lock; then `Hub.lock_stored` or `Hub.request_failed`."""
+    """Store the channel's lock; then `Hub.lock_stored` or `Hub.lock_failed`."""
 
     key: ChannelKey
     locked: bool
@@ -59,7 +66,7 @@ class TrimEffect(Struct, frozen=True):
 
 
 class RenewEffect(Struct, frozen=True):
-    """Verify a new credential for a member; then `Hub.renewed` or `Hub.request_failed`."""
+    """Verify a new credential for a member; then `Hub.renewed` or `Hub.renewal_failed`."""
 
     credential: Secret
     member: Member

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from peerbus.protocol.addressing import check_address, compile_filter
+from peerbus.protocol.addressing import check_address, compile_filter, name_of
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.messages import Filter, Message, Send
 from peerbus.signaling.channel import Channel
@@ -47,10 +47,11 @@ def resolve(channel: Channel, sender: Member, frame: Send, *, max_recipients: in
     """
     check_address(frame.to, frame.filter, max_recipients=max_recipients)
     if frame.to is not UNSET:
-        missing = [name for name in frame.to if name not in channel.by_name]
+        named = {name_of(name): name for name in frame.to}
+        missing = [name for canonical, name in named.items() if canonical not in channel.by_name]
         if missing:
             raise ProtocolError(ErrorCode.UNKNOWN_RECIPIENT, details={"missing": missing})
-        return [channel.by_name[name] for name in dict.fromkeys(frame.to)]
+        return [channel.by_name[name] for name in named]
     if frame.filter is not UNSET:
         matches = compile_filter(frame.filter)
         return [
@@ -60,9 +61,15 @@ def resolve(channel: Channel, sender: Member, frame: Send, *, max_recipients: in
 
 
 def append_of(
-    channel: Channel, sender: Member, frame: Send, recipients: list[Member] | None, now_ms: int
+    channel: Channel,
+    sender: Member,
+    frame: Send,
+    recipients: list[Member] | None,
+    now_ms: int,
+    *,
+    is_retry: bool = False,
 ) -> Append:
-    """The entry to store for a durable message."""
+    """The entry to store for a durable message; with `is_retry` it is only to be found, not stored."""
     body = _ENCODER.encode(
         Body(
             to=frame.to,
@@ -91,6 +98,7 @@ def append_of(
         time_ms=now_ms,
         idempotency_key=key,
         fingerprint=fingerprint,
+        is_retry=is_retry,
     )
 
 

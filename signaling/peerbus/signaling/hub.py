@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec import UNSET, UnsetType
 
+from peerbus.protocol.addressing import name_of
 from peerbus.protocol.codec import Rejected
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Admission, Operation
@@ -81,7 +82,9 @@ class Hub:
     # --- frames -----------------------------------------------------------------------------------------
 
     def receive(self, member: Member, frame: ClientFrame | Rejected, now_ms: int) -> None:
-        """A frame from a member's connection."""
+        """A frame from a member's connection. What comes behind the end of the session means nothing."""
+        if member.is_gone:
+            return
         member.session.heard(now_ms)
         if isinstance(frame, Ping):
             member.session.outbox.acknowledge(frame.live_seq)
@@ -91,14 +94,13 @@ class Hub:
         if isinstance(frame, Bye):
             self.membership.remove(member, "left", ErrorCode.CLOSED)
             return
-        if isinstance(frame, Rejected):
-            self.membership.refuse(member, frame.id, frame.error, now_ms)
-            return
         request_id: int | None = None
         try:
-            if frame.id is not UNSET:
+            if frame.id is not UNSET and frame.id is not None:
                 member.session.take_id(frame.id)
                 request_id = frame.id
+            if isinstance(frame, Rejected):
+                raise frame.error
             handler = self._handlers.get(type(frame))
             if handler is None:
                 raise ProtocolError(ErrorCode.BAD_REQUEST, "The session is connected already.")
@@ -143,11 +145,27 @@ class Hub:
                 f"The message has {size} bytes; at most {member.message_bytes} are taken.",
             )
         channel = member.channel
-        recipients = resolve(channel, member, frame, max_recipients=self.limits.recipients)
+        unless_known: ProtocolError | None = None
+        try:
+            recipients = resolve(channel, member, frame, max_recipients=self.limits.recipients)
+        except ProtocolError as error:
+            is_retry_possible = delivery == "durable" and frame.idempotency_key is not UNSET
+            if error.code is not ErrorCode.UNKNOWN_RECIPIENT or not is_retry_possible:
+                raise
+            # It may have been stored while they were here, and its ack be lost.
+            recipients, unless_known = [], error
         if delivery == "durable":
             self.counters.sends_durable += 1
-            append = append_of(channel, member, frame, recipients, self.membership.wall_ms(now_ms))
-            self.membership.add_effect(AppendEffect(append, member, channel, frame))
+            append = append_of(
+                channel,
+                member,
+                frame,
+                recipients,
+                self.membership.wall_ms(now_ms),
+                is_retry=unless_known is not None,
+            )
+            channel.changes_under_way += 1
+            self.membership.add_effect(AppendEffect(append, member, channel, frame, unless_known))
             return
         self._pass_on(member, frame, recipients, now_ms)
 
@@ -205,7 +223,8 @@ class Hub:
     def _list_members(self, member: Member, frame: Members, now_ms: int) -> None:
         if not member.admission.allows(Operation.PRESENCE):
             raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow seeing who is here.")
-        self.membership.reply(member, MembersReply(id=frame.id, members=member.channel.snapshot()), now_ms)
+        reply = MembersReply(id=frame.id, members=member.channel.snapshot())
+        self.membership.answer(member, frame.id, reply, now_ms)
 
     def _kick(self, member: Member, frame: Kick, now_ms: int) -> None:
         if not member.admission.allows(Operation.KICK):
@@ -216,7 +235,7 @@ class Hub:
         target = (
             channel.members.get(frame.session_id)
             if frame.session_id is not UNSET
-            else channel.by_name.get(frame.agent)
+            else channel.by_name.get(name_of(frame.agent))
             if frame.agent is not UNSET
             else None
         )
@@ -233,6 +252,7 @@ class Hub:
     def _lock(self, member: Member, frame: Lock, now_ms: int) -> None:
         if not member.admission.allows(Operation.LOCK):
             raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow locking the channel.")
+        member.channel.changes_under_way += 1
         self.membership.add_effect(LockEffect(member.channel.key, frame.locked, member, frame.id))
 
     def _renew(self, member: Member, frame: Renew, now_ms: int) -> None:
@@ -244,6 +264,7 @@ class Hub:
         """The log's answer to an `AppendEffect`; called in the order of commits."""
         member, frame = effect.member, effect.frame
         assert frame.id is not UNSET
+        effect.channel.changes_under_way -= 1
         if isinstance(result, Appended):
             reached: int | UnsetType = UNSET
             channel = effect.channel
@@ -262,14 +283,14 @@ class Hub:
             return
         if isinstance(result, Conflict):
             error = ProtocolError(ErrorCode.IDEMPOTENCY_CONFLICT, details={"offset": result.offset})
+        elif result.code is ErrorCode.UNKNOWN_RECIPIENT and effect.unless_known is not None:
+            error = effect.unless_known
         else:
-            error = ProtocolError(ErrorCode(result.code), result.reason)
+            error = ProtocolError(result.code, result.reason)
         self.membership.refuse(member, frame.id, error, now_ms)
 
     def _committed(self, effect: AppendEffect, result: Appended) -> int:
-        channel = self.membership.channels.get(effect.channel.key)
-        if channel is None:
-            return 0
+        channel = effect.channel
         channel.head = max(channel.head, result.offset)
         before = channel.trim_below()
         if before is not None:
@@ -300,42 +321,55 @@ class Hub:
                 is_complete=page.complete,
                 next=UNSET if page.next is None else page.next,
             )
-            self.membership.reply(member, history, now_ms)
+            self.membership.answer(member, effect.request_id, history, now_ms)
             return
         outbox = member.session.outbox
+        assert effect.page_ticket is not None
+        if not outbox.awaits_page(effect.page_ticket):
+            return
+        channel.tail = max(channel.tail, page.state.tail)
+        if effect.wanted.after is not None and page.history_gone(effect.wanted.after):
+            text = "Messages that were not read yet are no longer kept."
+            self.membership.lose(member, ErrorCode.SLOW_CONSUMER, text, now_ms)
+            return
         frames = [
             (entry.offset, EncodedFrame(message))
             for entry, message in zip(page.entries, messages, strict=True)
         ]
-        assert effect.page_ticket is not None
         outbox.push_page(effect.page_ticket, frames, page.scanned_to, channel.head)
         self.counters.deliveries += len(frames)
         self.membership.mark(member)
 
     def read_failed(self, effect: ReadEffect, error: ProtocolError, now_ms: int) -> None:
         """The log could not be read. A session that catches up is closed, and comes again."""
+        member = effect.member
         if effect.request_id is not None:
-            self.membership.refuse(effect.member, effect.request_id, error, now_ms)
-        else:
-            self.membership.lose(effect.member, ErrorCode.STORAGE_UNAVAILABLE, error.message, now_ms)
+            self.membership.refuse(member, effect.request_id, error, now_ms)
+        elif effect.page_ticket is not None and member.session.outbox.awaits_page(effect.page_ticket):
+            self.membership.lose(member, ErrorCode.STORAGE_UNAVAILABLE, error.message, now_ms)
 
     def lock_stored(self, effect: LockEffect, now_ms: int) -> None:
         """The lock is stored: tell everyone."""
         channel = effect.member.channel
+        channel.changes_under_way -= 1
         channel.is_locked = effect.locked
         out = EncodedFrame(ChannelUpdate(is_locked=effect.locked))
         self.membership.push_live(channel.members.values(), out, now_ms)
         self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
 
+    def lock_failed(self, effect: LockEffect, error: ProtocolError, now_ms: int) -> None:
+        """The lock could not be stored, and is as it was."""
+        effect.member.channel.changes_under_way -= 1
+        self.membership.refuse(effect.member, effect.request_id, error, now_ms)
+
     def renewed(self, effect: RenewEffect, admission: Admission, credential: str, now_ms: int) -> None:
         """A new credential was verified for this member."""
-        effect.member.admit(admission, self.limits, now_ms)
-        effect.member.credential = credential
+        self.membership.readmit(effect.member, admission, credential, now_ms)
         self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
 
-    def request_failed(self, member: Member, request_id: int, error: ProtocolError, now_ms: int) -> None:
-        """What was asked for outside could not be done."""
-        self.membership.refuse(member, request_id, error, now_ms)
+    def renewal_failed(self, effect: RenewEffect, error: ProtocolError, now_ms: int) -> None:
+        """The new credential is not good; the member keeps the one it has."""
+        self.membership.refuse(effect.member, effect.request_id, error, now_ms)
 
 
 _PONG: Final = EncodedFrame(Pong())

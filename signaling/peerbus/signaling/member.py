@@ -51,6 +51,7 @@ class Member:
         "expires_ms",
         "identity",
         "is_dirty",
+        "is_gone",
         "is_warned",
         "lineage",
         "message_bytes",
@@ -60,6 +61,7 @@ class Member:
         "project",
         "pushes_presence",
         "receives",
+        "send_rate_per_s",
         "sent_count",
         "session",
         "types",
@@ -76,6 +78,8 @@ class Member:
         lineage: bytes,
         project: str,
         order: int,
+        limits: Limits,
+        now_ms: int,
     ) -> None:
         self.session: Final = session
         self.channel: Final = channel
@@ -91,9 +95,15 @@ class Member:
         self.connection: Any = None
         self.credential = ""
         self.is_dirty = False
+        self.is_gone = False
+        """It has left for good; frames that still come from its connection mean nothing."""
         self.is_warned = False
         self.sent_count = 0
         self.message_bytes = 0
+        # They last as long as the session: connecting again, or renewing, gives nothing back.
+        self._send_bucket: Final = _bucket(limits.send_rate_per_s, now_ms)
+        self._lossy_bucket: Final = _bucket(limits.lossy_rate_per_s, now_ms)
+        self._request_bucket: Final = _bucket(limits.request_rate_per_s, now_ms)
 
     def begin(
         self,
@@ -104,8 +114,7 @@ class Member:
         peer: Peer,
         now_ms: int,
     ) -> None:
-        """A connection begins: what it asked for and what it may do from now on."""
-        self.attributes = connect.attributes
+        """A connection begins: what it asked for and what it may do from now on. Attributes stay as they are."""
         self.capabilities = connect.capabilities
         self.auto_receive = connect.auto_receive
         self.types = frozenset(connect.types) or None
@@ -126,9 +135,9 @@ class Member:
         if admission.rate_per_s is not None:
             rate = min(rate, admission.rate_per_s)
             lossy_rate = min(lossy_rate, admission.rate_per_s)
-        self._send_bucket = TokenBucket(rate, max(1.0, 2 * rate), now_ms)
-        self._lossy_bucket = TokenBucket(lossy_rate, max(1.0, 2 * lossy_rate), now_ms)
-        self._request_bucket = TokenBucket(limits.request_rate_per_s, 2 * limits.request_rate_per_s, now_ms)
+        self.send_rate_per_s = rate
+        self._send_bucket.change(rate, _burst(rate), now_ms)
+        self._lossy_bucket.change(lossy_rate, _burst(lossy_rate), now_ms)
 
     def take_send(self, is_lossy: bool, now_ms: int) -> int:
         """0, or the milliseconds until the next message is allowed."""
@@ -156,3 +165,11 @@ class Member:
             attributes=self.attributes,
             capabilities=self.capabilities,
         )
+
+
+def _burst(rate_per_s: float) -> float:
+    return max(1.0, 2 * rate_per_s)
+
+
+def _bucket(rate_per_s: float, now_ms: int) -> TokenBucket:
+    return TokenBucket(rate_per_s, _burst(rate_per_s), now_ms)

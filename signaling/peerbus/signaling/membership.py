@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
 
 from peerbus.protocol.codec import MAX_BATCH_FRAMES
 from peerbus.protocol.errors import ErrorCode, ProtocolError
@@ -26,10 +27,12 @@ from peerbus.protocol.messages import (
     Connected,
     Expiring,
     LimitsInfo,
+    Presence,
     Reset,
     Resume,
     ServerFrame,
 )
+from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.outbox import OutboxLimits
 from peerbus.protocol.session.server import Due, ServerSession, SessionTimes
@@ -41,6 +44,9 @@ from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
 from peerbus.signaling.member import DepartureReason, Member, Peer
 from peerbus.signaling.quota import Quota
 from peerbus.signaling.refusal import closing_frame, error_frame
+
+_REST_MS: Final = 10_000
+_ROOM_RETRY_MS: Final = 1_000
 
 
 class Joining(Struct, frozen=True, kw_only=True):
@@ -100,6 +106,9 @@ class Membership:
         self._effects: list[Effect] = []
         self._dirty: list[Member] = []
         self._restless: set[Channel] = set()
+        # Left by everyone a moment ago. Whoever joins now may bring a state of the log that is older than the last
+        # change of the channel, so it is kept until nothing can be under way any more.
+        self._resting: dict[ChannelKey, Channel] = {}
         self._sessions_of: Counter[str] = Counter()
         self._channels_of: Counter[str] = Counter()
         self._times: Final = SessionTimes(
@@ -154,26 +163,18 @@ class Membership:
         """
         if self.is_draining:
             raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
-        channel = self.channels.get(joining.key)
-        if channel is None:
-            if len(self.channels) >= self.limits.channels:
-                raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many channels as it may have.")
-            if not self._has_room(self._channels_of, joining.project, joining.quota.channels):
-                raise ProtocolError(
-                    ErrorCode.QUOTA_EXCEEDED, "The project has as many channels as it may have."
-                )
-            has_password = bool(joining.connect.join_token)
-            channel = Channel(
-                joining.key, joining.state, joining.project, joining.quota, has_password=has_password
-            )
+        channel = self.channels.get(joining.key) or self._new_channel(joining)
         channel.tail = max(channel.tail, joining.state.tail)
         if joining.identity in channel.kicked:
             raise ProtocolError(ErrorCode.KICKED)
-        previous = self._previous(channel, joining)
+        own = channel.by_lineage.get(joining.lineage)
+        previous = self._name_holder(channel, joining) or own
         if previous is None:
             self._check_room(channel, joining)
         self._check_connect(joining.connect)
         resume = joining.connect.resume
+        if own is not None and own is not previous:
+            self.remove(own, "replaced", ErrorCode.REPLACED)
         if (
             previous is not None
             and resume is not None
@@ -184,22 +185,36 @@ class Membership:
             return self._resume(previous, joining, resume, now_ms)
         if previous is not None:
             self.remove(previous, "replaced", ErrorCode.REPLACED)
-        return self._admit(channel, joining, now_ms)
+        announced = 0 if resume is None else resume.order
+        order = channel.next_order(announced) if own is None else own.order
+        return self._admit(channel, joining, order, now_ms)
 
-    def _previous(self, channel: Channel, joining: Joining) -> Member | None:
-        """The session that this client had, if it is still there. Raises `name_taken` for somebody else's."""
-        own = channel.by_lineage.get(joining.lineage)
+    def name_of(self, key: ChannelKey, lineage: bytes) -> str | None:
+        """What a lineage is called in a channel at this moment; None if it is not there."""
+        channel = self.channels.get(key)
+        member = None if channel is None else channel.by_lineage.get(lineage)
+        return None if member is None else member.name
+
+    def _new_channel(self, joining: Joining) -> Channel:
+        if len(self.channels) >= self.limits.channels:
+            raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many channels as it may have.")
+        if not self._has_room(self._channels_of, joining.project, joining.quota.channels):
+            raise ProtocolError(ErrorCode.QUOTA_EXCEEDED, "The project has as many channels as it may have.")
+        resting = self._resting.get(joining.key)
+        if resting is not None:
+            return resting
+        has_password = bool(joining.connect.join_token)
+        return Channel(joining.key, joining.state, joining.project, joining.quota, has_password=has_password)
+
+    def _name_holder(self, channel: Channel, joining: Joining) -> Member | None:
+        """The session that bears the name, if it is this client's. Raises `name_taken` for somebody else's."""
         holder = channel.by_name.get(joining.name)
-        if holder is not None and holder is not own:
-            resume = joining.connect.resume
-            if resume is None or holder.session.resume_token != resume.token:
-                raise ProtocolError(
-                    ErrorCode.NAME_TAKEN, f"Somebody here is called {joining.name!r} already."
-                )
-            if own is not None:
-                self.remove(own, "replaced", ErrorCode.REPLACED)
+        if holder is None or holder.lineage == joining.lineage:
             return holder
-        return own
+        resume = joining.connect.resume
+        if resume is None or holder.session.resume_token != resume.token:
+            raise ProtocolError(ErrorCode.NAME_TAKEN, f"Somebody here is called {joining.name!r} already.")
+        return holder
 
     def _check_room(self, channel: Channel, joining: Joining) -> None:
         if channel.is_locked:
@@ -236,7 +251,7 @@ class Membership:
                 f"The attributes have {size} bytes; at most {self.limits.attributes_bytes} are taken.",
             )
 
-    def _admit(self, channel: Channel, joining: Joining, now_ms: int) -> Member:
+    def _admit(self, channel: Channel, joining: Joining, order: int, now_ms: int) -> Member:
         resume = joining.connect.resume
         cursor, recovered = self._durable_cursor(channel, resume)
         session: ServerSession[EncodedFrame] = ServerSession(
@@ -255,14 +270,19 @@ class Membership:
             identity=joining.identity,
             lineage=joining.lineage,
             project=joining.project,
-            order=channel.order_of(joining.lineage, 0 if resume is None else resume.order),
+            order=order,
+            limits=self.limits,
+            now_ms=now_ms,
         )
         self._begin(member, joining, now_ms)
-        session.take_id(joining.connect.id)
+        member.attributes = joining.connect.attributes
+        session.take_connect_id(joining.connect.id)
         session.outbox.is_catching_up = member.receives and cursor < channel.head
         if joining.key not in self.channels:
             self.channels[joining.key] = channel
             self._channels_of[channel.project] += 1
+            self._resting.pop(joining.key, None)
+            channel.resting_since_ms = None
         channel.add(member)
         self.members[session.session_id] = member
         self._sessions_of[member.project] += 1
@@ -276,6 +296,7 @@ class Membership:
         channel, session = member.channel, member.session
         if member.connection is not None:
             self._close_connection(member, ErrorCode.REPLACED)
+        self._keep_from_farewells(member)
         cursor, recovered = self._durable_cursor(channel, resume)
         self._begin(member, joining, now_ms)
         live_recovered = session.resume(
@@ -285,16 +306,23 @@ class Membership:
             is_catching_up=member.receives and cursor < channel.head,
             now_ms=now_ms,
         )
-        received_id = session.received_id
-        session.received_id = max(received_id, joining.connect.id)
+        session.take_connect_id(joining.connect.id)
         self.changed(member)
         self.counters.resumes += 1
         live_seq = resume.live_seq if live_recovered else 0
-        self._push_connected(
-            member, joining, recovered, live_recovered, live_seq, now_ms, received_id=received_id
-        )
+        self._push_connected(member, joining, recovered, live_recovered, live_seq, now_ms)
         self.read_page(member)
         return member
+
+    @staticmethod
+    def _members_for(member: Member) -> list[MemberInfo]:
+        return member.channel.snapshot() if member.pushes_presence else [member.info]
+
+    def _keep_from_farewells(self, member: Member) -> None:
+        """What a connection that is yet to be closed would take from the outbox belongs to the new one."""
+        for index, effect in enumerate(self._effects):
+            if isinstance(effect, CloseEffect) and effect.member is member:
+                self._effects[index] = replace(effect, member=None)
 
     def _begin(self, member: Member, joining: Joining, now_ms: int) -> None:
         member.begin(
@@ -323,8 +351,6 @@ class Membership:
         live_recovered: bool,
         live_seq: int,
         now_ms: int,
-        *,
-        received_id: int = 0,
     ) -> None:
         channel, session, limits = member.channel, member.session, self.limits
         admission = member.admission
@@ -343,14 +369,14 @@ class Membership:
             live_epoch=session.live_epoch,
             live_seq=live_seq,
             live_recovered=live_recovered,
-            received_id=received_id,
-            members=channel.snapshot() if member.pushes_presence else [member.info],
+            received_id=session.received_id,
+            members=self._members_for(member),
             operations=sorted(admission.operations),
             limits=LimitsInfo(
                 frame_bytes=limits.frame_bytes,
                 message_bytes=member.message_bytes,
                 batch_frames=MAX_BATCH_FRAMES,
-                send_rate_per_s=limits.send_rate_per_s,
+                send_rate_per_s=max(1, int(member.send_rate_per_s)),
                 lossy_rate_per_s=limits.lossy_rate_per_s,
                 recipients=limits.recipients,
                 history_page=limits.history_page,
@@ -369,6 +395,17 @@ class Membership:
         self.mark(member)
 
     # --- leaving ----------------------------------------------------------------------------------------
+
+    def readmit(self, member: Member, admission: Admission, credential: str, now_ms: int) -> None:
+        """A new credential for a member: from now on it sees and may do what that allows."""
+        received, saw_presence = member.receives, member.pushes_presence
+        member.admit(admission, self.limits, now_ms)
+        member.credential = credential
+        if member.receives is not received:
+            member.session.outbox.catch_up(member.channel.head if member.receives else 0)
+            self.read_page(member)
+        if member.pushes_presence and not saw_presence:
+            self.reply(member, Presence(joined=member.channel.snapshot()), now_ms)
 
     def detached(self, member: Member, connection: Any, now_ms: int) -> None:
         """A connection ended without `bye`; the session waits for its client. Old connections change nothing."""
@@ -414,6 +451,7 @@ class Membership:
         channel = member.channel
         self.counters.lossy_dropped += member.session.outbox.lossy_dropped
         channel.remove(member, departure)
+        member.is_gone = True
         del self.members[member.session.session_id]
         self._sessions_of[member.project] -= 1
         self._restless.add(channel)
@@ -421,6 +459,8 @@ class Membership:
             self._restless.discard(channel)
             del self.channels[channel.key]
             self._channels_of[channel.project] -= 1
+            self._resting[channel.key] = channel
+            channel.presence_to_tell()  # to nobody
 
     def _close_connection(
         self,
@@ -451,6 +491,16 @@ class Membership:
                 self._reset_live(member)
             if member.expires_ms is not None:
                 self._check_expiry(member, member.expires_ms, now_ms)
+        for channel in list(self._resting.values()):
+            self._rest(channel, now_ms)
+
+    def _rest(self, channel: Channel, now_ms: int) -> None:
+        if channel.changes_under_way:
+            return
+        if channel.resting_since_ms is None:
+            channel.resting_since_ms = now_ms
+        elif now_ms - channel.resting_since_ms >= _REST_MS:
+            del self._resting[channel.key]
 
     def _overdue(self, member: Member, due: Due, now_ms: int) -> None:
         if due is Due.GONE:
@@ -499,6 +549,20 @@ class Membership:
         """A frame of the live class for one member."""
         self.push_live((member,), EncodedFrame(frame), now_ms)
 
+    def answer(self, member: Member, request_id: int, frame: ServerFrame, now_ms: int) -> None:
+        """A reply that may be long: refused where it would make the live class overflow."""
+        out = EncodedFrame(frame)
+        room_bytes = member.session.outbox.live_room_bytes
+        if out.size_bytes <= room_bytes:
+            self.push_live((member,), out, now_ms)
+            return
+        if out.size_bytes > self.limits.live_kept_bytes:
+            error = ProtocolError(ErrorCode.TOO_LARGE, "The answer is larger than one may be; ask for less.")
+        else:
+            text = "Answers that were asked for before wait to be taken; ask again after them."
+            error = ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=_ROOM_RETRY_MS)
+        self.refuse(member, request_id, error, now_ms)
+
     def refuse(self, member: Member, request_id: int | None, error: ProtocolError, now_ms: int) -> None:
         """Tells a member that a request, or something without an id, failed."""
         self.counters.errors += 1
@@ -520,7 +584,15 @@ class Membership:
         session = member.session
         session.live_epoch = self._new_epoch()
         session.outbox.begin_live_epoch()
-        session.outbox.push_reset(EncodedFrame(Reset(live_epoch=session.live_epoch, live_seq=0)))
+        # Presence and locks are told as changes; those that were lost are made up for by the whole.
+        reset = Reset(
+            live_epoch=session.live_epoch,
+            live_seq=0,
+            members=self._members_for(member),
+            is_locked=member.channel.is_locked,
+        )
+        session.outbox.push_reset(EncodedFrame(reset))
+        member.is_warned = False
         self.counters.live_resets += 1
         self.mark(member)
 

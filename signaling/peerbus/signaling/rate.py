@@ -6,7 +6,11 @@ Owns one allowance. Never reads a clock.
 
 from __future__ import annotations
 
+import math
 from typing import Final
+
+# Sums of fractions fall short of a whole token by a hair.
+_WHOLE: Final = 1 - 1e-9
 
 
 class TokenBucket:
@@ -15,10 +19,17 @@ class TokenBucket:
     __slots__ = ("_at_ms", "_burst", "_per_ms", "_tokens")
 
     def __init__(self, rate_per_s: float, burst: float, now_ms: int) -> None:
-        self._per_ms: Final = rate_per_s / 1000
-        self._burst: Final = burst
+        self._per_ms = rate_per_s / 1000
+        self._burst = burst
         self._tokens = burst
         self._at_ms = now_ms
+
+    def change(self, rate_per_s: float, burst: float, now_ms: int) -> None:
+        """Another rate from now on. What was taken stays taken."""
+        self._fill(now_ms)
+        self._per_ms = rate_per_s / 1000
+        self._burst = burst
+        self._tokens = min(self._tokens, burst)
 
     def take(self, now_ms: int) -> int:
         """0 when one was taken, else how many milliseconds to wait until there is one."""
@@ -29,14 +40,17 @@ class TokenBucket:
 
     def peek(self, now_ms: int) -> int:
         """The same without taking."""
-        if now_ms > self._at_ms:
-            self._tokens = min(self._burst, self._tokens + (now_ms - self._at_ms) * self._per_ms)
-            self._at_ms = now_ms
-        if self._tokens >= 1:
+        self._fill(now_ms)
+        if self._tokens >= _WHOLE:
             return 0
-        return max(1, int((1 - self._tokens) / self._per_ms))
+        return math.ceil((_WHOLE - self._tokens) / self._per_ms)
 
     @property
     def is_full(self) -> bool:
         """Whether nothing was taken lately (as of the last `take` or `peek`)."""
         return self._tokens >= self._burst
+
+    def _fill(self, now_ms: int) -> None:
+        if now_ms > self._at_ms:
+            self._tokens = min(self._burst, self._tokens + (now_ms - self._at_ms) * self._per_ms)
+            self._at_ms = now_ms

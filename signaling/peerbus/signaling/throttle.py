@@ -7,6 +7,7 @@ Owns the buckets. Never reads a clock. IPv6 addresses count by their /64, which 
 from __future__ import annotations
 
 import ipaddress
+from collections import OrderedDict
 from typing import Final
 
 from peerbus.signaling.rate import TokenBucket
@@ -21,7 +22,7 @@ class Throttle:
     def __init__(self, rate_per_s: float, burst: float) -> None:
         self._rate: Final = rate_per_s
         self._burst: Final = burst
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
         self._forgot_at_ms = 0
 
     def take(self, address: str, now_ms: int) -> int:
@@ -30,7 +31,8 @@ class Throttle:
         bucket = self._buckets.get(key)
         if bucket is None:
             if len(self._buckets) >= _KEYS_MAX:
-                self._buckets.clear()
+                # The oldest makes room; an attacker with many addresses frees one of them, not all.
+                self._buckets.popitem(last=False)
             bucket = self._buckets[key] = TokenBucket(self._rate, self._burst, now_ms)
         return bucket.take(now_ms)
 

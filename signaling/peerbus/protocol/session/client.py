@@ -37,6 +37,7 @@ from peerbus.protocol.messages import (
     Error,
     Expiring,
     History,
+    Member,
     MembersReply,
     Message,
     Ping,
@@ -45,6 +46,7 @@ from peerbus.protocol.messages import (
     Reset,
     Send,
     ServerFrame,
+    Update,
 )
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session import failures, outputs
@@ -84,6 +86,7 @@ class ClientSession:
         self._token = settings.connect.resume.token if settings.connect.resume else Secret()
         self._requests = RequestBook(max_requests=settings.max_requests, max_bytes=settings.max_request_bytes)
         self._roster = Roster()
+        self._attributes = settings.connect.attributes
         self._phase: Phase = "idle"
         self._state = State(name="idle")
         self._connected: Connected | None = None
@@ -272,7 +275,11 @@ class ClientSession:
         self._connect_id = self._next_id()
         resume = self._cursors.resume(self._token) if self._token else None
         connect = structs.replace(
-            self._settings.connect, id=self._connect_id, api_key=self._credential.api_key, resume=resume
+            self._settings.connect,
+            id=self._connect_id,
+            api_key=self._credential.api_key,
+            resume=resume,
+            attributes=self._attributes,
         )
         self._send(connect, now)
 
@@ -436,9 +443,7 @@ class ClientSession:
             self._roster.replace(frame.members, set())
         elif not frame.live_recovered:
             # With it the presence frames that were missed are in the replay.
-            changes = self._roster.replace(frame.members, {before.session_id, frame.session_id})
-            if not is_empty(changes):
-                self._events.append(outputs.MembersChanged(changes))
+            self._replace_roster(frame.members, {before.session_id, frame.session_id})
         self._write_requests(now)
 
     # --- inside: connected ------------------------------------------------------------------------------
@@ -465,10 +470,7 @@ class ClientSession:
         elif isinstance(frame, ChannelUpdate):
             self._note_lock(frame.is_locked)
         elif isinstance(frame, Reset):
-            self._cursors.reset(frame)
-            self._requests.write_again(0)
-            self._events.append(outputs.Gap(live=True))
-            self._write_requests(now)
+            self._reset(frame, now)
         elif isinstance(frame, Expiring):
             self._expiring(frame, now)
         elif isinstance(frame, Closing):
@@ -477,6 +479,25 @@ class ClientSession:
             self.unreadable(
                 ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "The server said connected twice."), now
             )
+
+    def _reset(self, frame: Reset, now: int) -> None:
+        self._cursors.reset(frame)
+        self._requests.write_again(0)
+        self._events.append(outputs.Gap(live=True))
+        if self._connected is not None and isinstance(frame.members, list):
+            self._replace_roster(frame.members, {self._connected.session_id})
+        if (
+            self._connected is not None
+            and isinstance(frame.is_locked, bool)
+            and frame.is_locked is not self._connected.channel.is_locked
+        ):
+            self._note_lock(frame.is_locked)
+        self._write_requests(now)
+
+    def _replace_roster(self, members: list[Member], own_sessions: set[str]) -> None:
+        changes = self._roster.replace(members, own_sessions)
+        if not is_empty(changes):
+            self._events.append(outputs.MembersChanged(changes))
 
     def _answered(self, frame: Ack | History | MembersReply | Error) -> None:
         request = self._requests.answered(frame.id) if isinstance(frame.id, int) else None
@@ -490,6 +511,9 @@ class ClientSession:
             return
         if isinstance(frame, Ack) and isinstance(request.frame, Send) and isinstance(frame.offset, int):
             self._cursors.acked(frame.offset)
+        if isinstance(frame, Ack) and isinstance(request.frame, Update):
+            # A session that begins anew begins with them.
+            self._attributes = request.frame.attributes
         if request.handle == self._renew_handle:
             self._renew_handle = 0
         else:

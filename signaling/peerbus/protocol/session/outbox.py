@@ -53,6 +53,7 @@ class Outbox(Generic[T]):
         "_control",
         "_durable",
         "_durable_bytes",
+        "_durable_end",
         "_has_others",
         "_limits",
         "_live",
@@ -65,6 +66,7 @@ class Outbox(Generic[T]):
         "_page_ticket",
         "_pong",
         "_reset",
+        "_taken",
         "durable_cursor",
         "is_attached",
         "is_catching_up",
@@ -90,6 +92,8 @@ class Outbox(Generic[T]):
         self._live_bytes = 0
         self._durable: deque[tuple[int, T]] = deque()
         self._durable_bytes = 0
+        # The highest offset that was put into `_durable` or looked at for it.
+        self._durable_end = durable_cursor
         self._lossy: deque[T] = deque()
         self._lossy_bytes = 0
         self.live_first_seq = 1
@@ -103,6 +107,7 @@ class Outbox(Generic[T]):
         self.is_catching_up = False
         self.is_attached = True
         self.lossy_dropped = 0
+        self._taken = 0
 
     # --- in ---------------------------------------------------------------------------------------------
 
@@ -145,9 +150,10 @@ class Outbox(Generic[T]):
 
     def push_durable(self, offset: int, frame: T) -> None:
         """A committed message; offsets rise. Beyond the bound the session goes back to reading the log."""
-        if self.is_catching_up or not self.is_attached:
-            # Pages bring it: now, or after the resume.
+        if self.is_catching_up or not self.is_attached or offset <= self._durable_end:
+            # Pages bring it: now, or after the resume. Or one has, that was read after this commit.
             return
+        self._durable_end = offset
         self._durable.append((offset, frame))
         self._has_others = True
         self._durable_bytes += frame.size_bytes
@@ -159,6 +165,13 @@ class Outbox(Generic[T]):
             self._drop_durable()
             self.is_catching_up = True
             self._has_others = bool(self._control or self._lossy or self._reset or self._pong)
+
+    def catch_up(self, head: int) -> None:
+        """Durable frames come from the log again until `head`, since for a while none were pushed."""
+        self._drop_durable()
+        self._page_is_asked = False
+        self.is_catching_up = self.durable_cursor < head
+        self._has_others = bool(self._control or self._lossy or self._reset or self._pong)
 
     def push_lossy(self, frame: T) -> None:
         """A lossy message; the oldest make room."""
@@ -183,6 +196,10 @@ class Outbox(Generic[T]):
         self._page_ticket += 1
         return self._page_ticket
 
+    def awaits_page(self, ticket: int) -> bool:
+        """Whether the page of this ticket is still of use; one asked for an earlier connection is not."""
+        return self._page_is_asked and ticket == self._page_ticket
+
     def push_page(self, ticket: int, frames: list[tuple[int, T]], scanned_to: int, head: int) -> None:
         """
         What a read of the log gave beyond `durable_cursor`; ends the catching up once it reached `head`.
@@ -190,9 +207,10 @@ class Outbox(Generic[T]):
         `head` is the channel's last committed offset as of now, not as of the read. A page that was asked for an
         earlier connection is dropped.
         """
-        if ticket != self._page_ticket or not self._page_is_asked:
+        if not self.awaits_page(ticket):
             return
         self._page_is_asked = False
+        self._durable_end = max(self._durable_end, scanned_to)
         self._has_others = True
         for offset, frame in frames:
             self._durable.append((offset, frame))
@@ -201,7 +219,7 @@ class Outbox(Generic[T]):
             self.durable_cursor = max(self.durable_cursor, scanned_to)
         elif scanned_to > frames[-1][0]:
             # The rest of the page is not for this session; said once its last frame is written.
-            offset, frame = self._durable.pop()
+            _, frame = self._durable.pop()
             self._durable.append((scanned_to, frame))
         if scanned_to >= head:
             self.is_catching_up = False
@@ -212,6 +230,18 @@ class Outbox(Generic[T]):
     def is_empty(self) -> bool:
         """Nothing to write."""
         return not self._has_others and self.live_first_seq + len(self._live) == self.live_next_seq
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Another value whenever `take` has given something out."""
+        return self.live_next_seq, self._taken
+
+    @property
+    def live_room_bytes(self) -> int:
+        """How large a live frame may be for the class not to overflow by it."""
+        unsent = self._live_end() - self.live_next_seq
+        waiting = sum(frame.size_bytes for frame in islice(reversed(self._live), unsent))
+        return self._limits.live_kept_bytes - waiting
 
     def take(self, max_bytes: int) -> list[T]:
         """
@@ -255,6 +285,7 @@ class Outbox(Generic[T]):
             room -= size
         # A reset or pong is never left behind: both are small, and were taken above.
         self._has_others = bool(control or durable or lossy)
+        self._taken += len(taken)
         return taken
 
     def _take_live(self, taken: list[T], unsent: int, room: int) -> int:
@@ -280,13 +311,11 @@ class Outbox(Generic[T]):
 
     def expire(self, now_ms: int) -> bool:
         """Drops live frames older than the window. False when the class overflowed by that (unwritten ones)."""
-        oldest_ms = now_ms - self._limits.live_kept_ms
+        # A mark stands for the frames of the second that follows it; none of them goes early.
+        oldest_ms = now_ms - self._limits.live_kept_ms - _MARK_EVERY_MS
         marks = self._live_marks
         while len(marks) > 1 and marks[1][0] <= oldest_ms:
             marks.popleft()
-        if marks and now_ms - _MARK_EVERY_MS >= marks[-1][0]:
-            # Whatever comes from now on is younger than all marks.
-            self._live_mark_due_ms = now_ms
         if not marks or marks[0][0] > oldest_ms:
             return True
         # Everything before the next mark is older than that mark's time at the latest.
@@ -333,7 +362,7 @@ class Outbox(Generic[T]):
         else:
             self.live_next_seq = live_seq + 1
             self.acknowledge(live_seq)
-        self.durable_cursor = durable_cursor
+        self.durable_cursor = self._durable_end = durable_cursor
         self.is_catching_up = is_catching_up
 
     # --- inside -----------------------------------------------------------------------------------------
@@ -362,3 +391,4 @@ class Outbox(Generic[T]):
     def _drop_durable(self) -> None:
         self._durable.clear()
         self._durable_bytes = 0
+        self._durable_end = self.durable_cursor

@@ -58,6 +58,8 @@ class ServerSession(Generic[T]):
     """
 
     __slots__ = (
+        "_last_id",
+        "_progress",
         "detached_at_ms",
         "heard_at_ms",
         "live_epoch",
@@ -86,6 +88,9 @@ class ServerSession(Generic[T]):
         self.times: Final = times
         self.outbox: Final[Outbox[T]] = Outbox(limits, durable_cursor=durable_cursor)
         self.received_id = 0
+        """The highest id of a request that was taken; a client sends again what lies beyond it."""
+        self._last_id = 0
+        self._progress = self.outbox.progress
         self.heard_at_ms = now_ms
         self.stalled_at_ms: int | None = None
         self.detached_at_ms: int | None = None
@@ -99,25 +104,36 @@ class ServerSession(Generic[T]):
         """
         Notes a request. Raises `ProtocolError` (`out_of_sequence`) unless its id is higher than all before.
         """
-        if request_id <= self.received_id:
+        if request_id <= self._last_id:
             raise ProtocolError(
                 ErrorCode.OUT_OF_SEQUENCE,
-                f"Request ids rise; {request_id} came after {self.received_id}.",
+                f"Request ids rise; {request_id} came after {self._last_id}.",
                 details={"received_id": self.received_id},
             )
-        self.received_id = request_id
+        self._last_id = self.received_id = request_id
+
+    def take_connect_id(self, connect_id: int) -> None:
+        """
+        Notes the id of a `connect`: requests have higher ones.
+
+        It is not what `received_id` tells: if `connected` is lost, a request that was lost before it would count
+        as taken at the next attempt.
+        """
+        self._last_id = max(self._last_id, connect_id)
 
     def heard(self, now_ms: int) -> None:
         """A protocol frame came."""
         self.heard_at_ms = now_ms
 
     def stalled(self, now_ms: int) -> None:
-        """Something waits to be written, and the connection takes nothing."""
-        if self.stalled_at_ms is None:
+        """Something waits to be written. Counts from when the connection last took anything."""
+        progress = self.outbox.progress
+        if self.stalled_at_ms is None or progress != self._progress:
             self.stalled_at_ms = now_ms
+            self._progress = progress
 
     def flowing(self) -> None:
-        """The connection takes data again."""
+        """Nothing waits any more."""
         self.stalled_at_ms = None
 
     def detach(self, now_ms: int) -> None:

@@ -81,6 +81,9 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     identities resolved at send. `fingerprint` tells contents apart under one `idempotency_key` (a keyed hash,
     or a tag made by the sender). Keys that one sender makes in rising lexical order are the cheapest to
     store; any others work.
+
+    `is_retry` says that it may only be one: where nothing stands under its key, nothing is stored, and it is
+    `Refused` with `unknown_recipient` (its recipients were to be found, and were not).
     """
 
     channel: ChannelKey
@@ -93,6 +96,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     time_ms: int
     idempotency_key: str | None = None
     fingerprint: bytes = b""
+    is_retry: bool = False
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -114,7 +118,8 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
     `storage_unavailable`: the disk is full or failing, the log goes on when it works again. `overloaded`: too
     much waits to be written. `server_restarting`: the log is being closed. `not_found`: the channel was never
-    opened. `bad_request`: the backend can't take this entry. `internal`: a defect.
+    opened. `bad_request`: the backend can't take this entry. `unknown_recipient`: see `Append.is_retry`.
+    `internal`: a defect.
     """
 
     code: ErrorCode
@@ -127,6 +132,9 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
 
 
 AppendResult = Appended | Conflict | Refused
+
+NOT_A_RETRY: Final = Refused(ErrorCode.UNKNOWN_RECIPIENT, "nothing stands under this key")
+"""The answer to an append with `is_retry` that is none."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):

@@ -11,6 +11,7 @@ from peerbus.protocol.errors import ErrorCode
 from peerbus.signaling.log.interface import (
     IDEMPOTENCY_RETENTION_MS,
     MESSAGES_MAX_PER_CHANNEL,
+    NOT_A_RETRY,
     SCAN_ROWS_MAX,
     TRIM_ROWS_MAX,
     Append,
@@ -97,14 +98,16 @@ class MemoryStore:
         if channel is None:
             return Refused(ErrorCode.NOT_FOUND, "the channel was never opened")
         offset = channel.head + 1
-        if append.idempotency_key is not None:
-            retry = (append.identity, append.idempotency_key)
-            first = channel.retries.get(retry)
-            if first is not None:
-                first_offset, time_ms, fingerprint = first
-                if fingerprint != append.fingerprint:
-                    return Conflict(first_offset)
-                return Appended(first_offset, time_ms, duplicate=True)
+        retry = None if append.idempotency_key is None else (append.identity, append.idempotency_key)
+        first = None if retry is None else channel.retries.get(retry)
+        if first is not None:
+            first_offset, time_ms, fingerprint = first
+            if fingerprint != append.fingerprint:
+                return Conflict(first_offset)
+            return Appended(first_offset, time_ms, duplicate=True)
+        if append.is_retry:
+            return NOT_A_RETRY
+        if retry is not None:
             channel.retries[retry] = (offset, append.time_ms, append.fingerprint)
         channel.entries.append(
             Entry(

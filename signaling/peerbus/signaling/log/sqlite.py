@@ -24,6 +24,7 @@ from peerbus.signaling.log.folder import DataFolder
 from peerbus.signaling.log.interface import (
     IDEMPOTENCY_RETENTION_MS,
     MESSAGES_MAX_PER_CHANNEL,
+    NOT_A_RETRY,
     TRIM_ROWS_MAX,
     Append,
     Appended,
@@ -262,13 +263,14 @@ class SqliteStore:
     def append_group(self, group: Sequence[Append]) -> list[AppendResult]:
         """See `Store`.
 
-        The group is planned as if all its keys were new. The database says if one is not: then they are all
-        looked up, and the group is planned again.
+        The group is planned as if all its keys were new, but those of which is said that they are not. The
+        database says if another one is not: then they are all looked up, and the group is planned again.
         """
         with self._writing() as db:
             if len(self._known) >= _KNOWN_CHANNELS_MAX:
                 self._known.clear()
-            plan = self._plan(db, group, {})
+            retries = [append for append in group if append.is_retry]
+            plan = self._plan(db, group, self._first_appends(db, retries))
             try:
                 self._commit(db, plan)
             except sqlite3.IntegrityError:
@@ -296,6 +298,9 @@ class SqliteStore:
                     first_offset, time_ms, fingerprint = earlier
                     same = fingerprint == append.fingerprint
                     results.append(Appended(first_offset, time_ms, True) if same else Conflict(first_offset))
+                    continue
+                if append.is_retry:
+                    results.append(NOT_A_RETRY)
                     continue
                 first[retry] = record = (offset, append.time_ms, append.fingerprint)
                 plan.retries.append(retry + record)

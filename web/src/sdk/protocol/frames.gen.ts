@@ -262,12 +262,18 @@ export interface ErrorFrame {
   readonly details: Readonly<Record<string, unknown>>;
 }
 
-/** Frames of the live class were dropped on an open connection: the count starts anew. */
+/**
+ * Frames of the live class were dropped on an open connection: the count starts anew.
+ *
+ * What they would have said of the channel stands here: who is in it now, and whether it is locked.
+ */
 export interface ResetFrame {
   readonly op: "reset";
   readonly live_epoch: string;
   readonly live_seq: number;
   readonly live_recovered: boolean;
+  readonly members?: readonly Member[];
+  readonly is_locked?: boolean;
 }
 
 /** The credential ends soon; `renew` keeps the session. */

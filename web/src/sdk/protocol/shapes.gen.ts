@@ -236,6 +236,8 @@ const Reset = struct("reset", {
   live_epoch: required(text()),
   live_seq: required(integer(0)),
   live_recovered: optional(flag, () => false),
+  members: optional(list(Member)),
+  is_locked: optional(flag),
 });
 
 const Expiring = struct("expiring", {

@@ -15,7 +15,9 @@ import type {
   ErrorFrame,
   ExpiringFrame,
   HistoryFrame,
+  Member,
   MembersReplyFrame,
+  ResetFrame,
   SendFrame,
   ServerFrame,
 } from "../frames.gen";
@@ -69,6 +71,8 @@ export class ClientSession {
   private connectId = 0;
   private attempt = 0;
   private renewHandle = 0;
+  /** Those of the last update that was acknowledged. */
+  private attributes: Readonly<Record<string, unknown>> | undefined;
   // Times; each has a meaning only in the phases that use it.
   private retryAt = 0;
   private attemptEndsAt = 0;
@@ -249,7 +253,7 @@ export class ClientSession {
     this.phase = "handshake";
     this.connectId = this.nextId();
     const resume = this.token ? this.cursors.resume(this.token) : null;
-    const { connect } = this.settings;
+    const connect = { ...this.settings.connect, ...(this.attributes && { attributes: this.attributes }) };
     const { apiKey } = this.credential;
     this.send({ versions: [VERSION], ...connect, id: this.connectId, api_key: apiKey, resume }, now);
   }
@@ -422,9 +426,7 @@ export class ClientSession {
     if (before === undefined) this.roster.replace(frame.members, new Set());
     else if (!frame.live_recovered) {
       // With it the presence frames that were missed are in the replay.
-      const own = new Set([before.session_id, frame.session_id]);
-      const presence = this.roster.replace(frame.members, own);
-      if (!isEmpty(presence)) this.happened.push({ event: "presence", presence });
+      this.replaceRoster(frame.members, new Set([before.session_id, frame.session_id]));
     }
   }
 
@@ -462,10 +464,7 @@ export class ClientSession {
         this.noteLock(frame.is_locked);
         break;
       case "reset":
-        this.cursors.reset(frame);
-        this.requests.writeAgain(0);
-        this.happened.push({ event: "gap", durable: false, live: true });
-        this.writeRequests(now);
+        this.reset(frame, now);
         break;
       case "expiring":
         this.expiring(frame, now);
@@ -479,6 +478,24 @@ export class ClientSession {
     }
   }
 
+  private reset(frame: ResetFrame, now: number): void {
+    this.cursors.reset(frame);
+    this.requests.writeAgain(0);
+    this.happened.push({ event: "gap", durable: false, live: true });
+    if (this.welcome && frame.members) {
+      this.replaceRoster(frame.members, new Set([this.welcome.session_id]));
+    }
+    if (this.welcome && frame.is_locked !== undefined && frame.is_locked !== this.welcome.channel.is_locked) {
+      this.noteLock(frame.is_locked);
+    }
+    this.writeRequests(now);
+  }
+
+  private replaceRoster(members: readonly Member[], ownSessions: ReadonlySet<string>): void {
+    const presence = this.roster.replace(members, ownSessions);
+    if (!isEmpty(presence)) this.happened.push({ event: "presence", presence });
+  }
+
   private answered(frame: AckFrame | HistoryFrame | MembersReplyFrame | ErrorFrame): void {
     const request = frame.id === undefined ? undefined : this.requests.answered(frame.id);
     if (frame.op === "error") {
@@ -490,6 +507,8 @@ export class ClientSession {
     if (frame.op === "ack" && request.frame.op === "send" && frame.offset !== undefined) {
       this.cursors.acked(frame.offset);
     }
+    // A session that begins anew begins with them.
+    if (frame.op === "ack" && request.frame.op === "update") this.attributes = request.frame.attributes;
     if (request.handle === this.renewHandle) this.renewHandle = 0;
     else this.happened.push({ event: "done", handle: request.handle, reply: frame });
   }
