@@ -47,6 +47,7 @@ _CORS: Final = {
     "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
     "Access-Control-Max-Age": "86400",
 }
+_PEER: Final = web.RequestKey("peer", Peer)
 _NO_STORE: Final = {"Cache-Control": "no-store"}
 
 
@@ -95,7 +96,7 @@ class HttpApi:
 
     async def _answer(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         peer = peer_of(request)
-        request["peer"] = peer
+        request[_PEER] = peer
         try:
             response = await handler(request)
         except ProtocolError as error:
@@ -132,12 +133,12 @@ class HttpApi:
             raise ProtocolError(ErrorCode.UNSUPPORTED_VERSION, details={"supported": list(SUBPROTOCOLS)})
         if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
             raise ProtocolError(ErrorCode.BAD_REQUEST, "This address is for WebSocket connections.")
-        peer: Peer = request["peer"]
+        peer = request[_PEER]
         self._server.gate.admit(peer, self._server.now_ms())
         return await serve_websocket(request, self._server, peer)
 
     async def _longpoll_connect(self, request: web.Request) -> web.Response:
-        peer: Peer = request["peer"]
+        peer = request[_PEER]
         self._server.gate.admit(peer, self._server.now_ms())
         encoding = _encoding(request)
         body = await self._body(request)
@@ -180,7 +181,7 @@ class HttpApi:
             )
         if not self._is_same_origin(request):
             raise ProtocolError(ErrorCode.FORBIDDEN, "Demo keys go to pages of this server only.")
-        peer: Peer = request["peer"]
+        peer = request[_PEER]
         self._server.gate.admit(peer, self._server.now_ms())
         wall_ms = time.time_ns() // 1_000_000
         try:
