@@ -54,7 +54,6 @@ class Outbox(Generic[T]):
         "_durable",
         "_durable_bytes",
         "_durable_end",
-        "_has_others",
         "_limits",
         "_live",
         "_live_bytes",
@@ -62,6 +61,7 @@ class Outbox(Generic[T]):
         "_live_marks",
         "_lossy",
         "_lossy_bytes",
+        "_others",
         "_page_is_asked",
         "_page_ticket",
         "_pong",
@@ -81,8 +81,8 @@ class Outbox(Generic[T]):
         self._control: deque[T] = deque()
         self._reset: T | None = None
         self._pong: T | None = None
-        # Whether there may be anything to write besides live frames; false only if there is not.
-        self._has_others = False
+        # How many frames wait besides those of the live class.
+        self._others = 0
         self._page_ticket = 0
         self._page_is_asked = False
         self._live: deque[T] = deque()
@@ -114,17 +114,17 @@ class Outbox(Generic[T]):
     def push_control(self, frame: T) -> None:
         """A frame outside the classes; written before all others."""
         self._control.append(frame)
-        self._has_others = True
+        self._others += 1
 
     def push_reset(self, frame: T) -> None:
         """Tells of a new live epoch; one that is not yet written is replaced."""
         self._reset = frame
-        self._has_others = True
+        self._count_others()
 
     def push_pong(self, frame: T) -> None:
         """Answers a ping; two that wait are one."""
         self._pong = frame
-        self._has_others = True
+        self._count_others()
 
     def push_live(self, frame: T, now_ms: int) -> bool:
         """
@@ -155,7 +155,7 @@ class Outbox(Generic[T]):
             return
         self._durable_end = offset
         self._durable.append((offset, frame))
-        self._has_others = True
+        self._others += 1
         self._durable_bytes += frame.size_bytes
         limits = self._limits
         if (
@@ -164,14 +164,14 @@ class Outbox(Generic[T]):
         ):
             self._drop_durable()
             self.is_catching_up = True
-            self._has_others = bool(self._control or self._lossy or self._reset or self._pong)
+            self._count_others()
 
     def catch_up(self, head: int) -> None:
         """Durable frames come from the log again until `head`, since for a while none were pushed."""
         self._drop_durable()
         self._page_is_asked = False
         self.is_catching_up = self.durable_cursor < head
-        self._has_others = bool(self._control or self._lossy or self._reset or self._pong)
+        self._count_others()
 
     def push_lossy(self, frame: T) -> None:
         """A lossy message; the oldest make room."""
@@ -179,13 +179,14 @@ class Outbox(Generic[T]):
             return
         lossy = self._lossy
         lossy.append(frame)
-        self._has_others = True
+        self._others += 1
         self._lossy_bytes += frame.size_bytes
         limits = self._limits
         while len(lossy) > 1 and (
             self._lossy_bytes > limits.lossy_pending_bytes or len(lossy) > limits.lossy_pending_frames
         ):
             self._lossy_bytes -= lossy.popleft().size_bytes
+            self._others -= 1
             self.lossy_dropped += 1
 
     def ask_page(self) -> int | None:
@@ -211,10 +212,10 @@ class Outbox(Generic[T]):
             return
         self._page_is_asked = False
         self._durable_end = max(self._durable_end, scanned_to)
-        self._has_others = True
         for offset, frame in frames:
             self._durable.append((offset, frame))
             self._durable_bytes += frame.size_bytes
+        self._others += len(frames)
         if not frames:
             self.durable_cursor = max(self.durable_cursor, scanned_to)
         elif scanned_to > frames[-1][0]:
@@ -229,7 +230,7 @@ class Outbox(Generic[T]):
     @property
     def is_empty(self) -> bool:
         """Nothing to write."""
-        return not self._has_others and self.live_first_seq + len(self._live) == self.live_next_seq
+        return not self._others and self.live_first_seq + len(self._live) == self.live_next_seq
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -250,10 +251,9 @@ class Outbox(Generic[T]):
         What is given out counts as written; live frames stay kept until acknowledged.
         """
         unsent = self.live_first_seq + len(self._live) - self.live_next_seq
-        if unsent == 1 and not self._has_others:
-            # By far the most frequent case: one live frame, and nothing else.
-            self.live_next_seq += 1
-            return [self._live[-1]]
+        if unsent + self._others == 1:
+            # By far the most frequent case: one frame, and nothing else.
+            return [self._take_only(bool(unsent))]
         taken: list[T] = []
         room = max_bytes
         control = self._control
@@ -283,10 +283,30 @@ class Outbox(Generic[T]):
             self._lossy_bytes -= size
             taken.append(frame)
             room -= size
-        # A reset or pong is never left behind: both are small, and were taken above.
-        self._has_others = bool(control or durable or lossy)
+        self._count_others()
         self._taken += len(taken)
         return taken
+
+    def _take_only(self, is_live: bool) -> T:
+        if is_live:
+            self.live_next_seq += 1
+            return self._live[-1]
+        self._others = 0
+        self._taken += 1
+        if self._durable:
+            self.durable_cursor, frame = self._durable.popleft()
+            self._durable_bytes = 0
+        elif self._lossy:
+            frame = self._lossy.popleft()
+            self._lossy_bytes = 0
+        elif self._control:
+            frame = self._control.popleft()
+        else:
+            only = self._reset or self._pong
+            assert only is not None
+            frame = only
+            self._reset = self._pong = None
+        return frame
 
     def _take_live(self, taken: list[T], unsent: int, room: int) -> int:
         live = self._live
@@ -343,7 +363,7 @@ class Outbox(Generic[T]):
         self._drop_durable()
         self._lossy.clear()
         self._lossy_bytes = 0
-        self._has_others = False
+        self._others = 0
 
     def can_resume_live(self, live_seq: int) -> bool:
         """Whether every live frame beyond `live_seq` is still kept."""
@@ -387,6 +407,15 @@ class Outbox(Generic[T]):
         self._live_bytes = 0
         self.live_first_seq = self.live_next_seq
         self.live_is_lost = True
+
+    def _count_others(self) -> None:
+        self._others = (
+            len(self._control)
+            + len(self._durable)
+            + len(self._lossy)
+            + (self._reset is not None)
+            + (self._pong is not None)
+        )
 
     def _drop_durable(self) -> None:
         self._durable.clear()
