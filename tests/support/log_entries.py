@@ -71,6 +71,7 @@ def entry(
     time_ms: int = 1_000,
     key: str | None = None,
     fingerprint: bytes | None = None,
+    is_retry: bool = False,
 ) -> Append:
     """An append; its fingerprint is its body unless another is given."""
     return Append(
@@ -84,4 +85,5 @@ def entry(
         time_ms=time_ms,
         idempotency_key=key,
         fingerprint=body.encode() if fingerprint is None else fingerprint,
+        is_retry=is_retry,
     )

@@ -19,6 +19,7 @@ from peerbus.signaling.log import (
     Refused,
     Store,
 )
+from peerbus.signaling.log.interface import NOT_A_RETRY
 from tests.support.log_entries import PAGE_BYTES, StoreMaker, entry, memory_store, sqlite_store
 
 MOST = 130
@@ -40,6 +41,7 @@ appends = st.builds(
     custom_event_type=st.none() | st.just("shot"),
     time_ms=st.just(0),
     key=st.none() | st.sampled_from(["k1", "k2", "k3", "k\x00"]),
+    is_retry=st.sampled_from([False, False, False, True]),
 )
 offsets = st.none() | st.integers(-1, 3 * MOST)
 ranges = st.builds(
@@ -124,6 +126,7 @@ class LogModel(RuleBasedStateMachine):
                 custom_event_type=append.custom_event_type,
                 time_ms=self.now_ms + number,
                 key=append.idempotency_key,
+                is_retry=append.is_retry,
             )
             for number, append in enumerate(group)
         ]
@@ -143,12 +146,15 @@ class LogModel(RuleBasedStateMachine):
         if channel is None:
             return Refused(ErrorCode.NOT_FOUND, "the channel was never opened")
         offset = len(channel.log) + 1
+        key = (append.identity, append.idempotency_key or "")
+        first = None if append.idempotency_key is None else channel.first.get(key)
+        if first is not None:
+            same = first.fingerprint == append.fingerprint
+            return Appended(first.offset, first.time_ms, True) if same else Conflict(first.offset)
+        if append.is_retry:
+            return NOT_A_RETRY
         if append.idempotency_key is not None:
-            key = (append.identity, append.idempotency_key)
-            first = channel.first.setdefault(key, First(offset, append.time_ms, append.fingerprint))
-            if first.offset != offset:
-                same = first.fingerprint == append.fingerprint
-                return Appended(first.offset, first.time_ms, True) if same else Conflict(first.offset)
+            channel.first[key] = First(offset, append.time_ms, append.fingerprint)
         channel.log.append(append)
         return Appended(offset, append.time_ms)
 

@@ -215,6 +215,32 @@ def test_keys_belong_to_an_identity_in_a_channel(store: Store) -> None:
     ]  # fmt: skip
 
 
+def test_what_may_only_be_a_retry_is_never_stored_anew(store: Store) -> None:
+    store.append_group([entry("a", key="k")])
+    not_a_retry = Refused(ErrorCode.UNKNOWN_RECIPIENT, "nothing stands under this key")
+    assert store.append_group(
+        [
+            entry("a", key="k", is_retry=True),
+            entry("b", key="k", is_retry=True),
+            entry("b", key="l", is_retry=True),
+            entry("b", is_retry=True),
+            entry("c", key="m"),
+            entry("c", key="m", is_retry=True),
+        ]
+    ) == [
+        Appended(1, 1_000, duplicate=True),
+        Conflict(1),
+        not_a_retry,
+        not_a_retry,
+        Appended(2, 1_000),
+        Appended(2, 1_000, duplicate=True),
+    ]
+    assert not not_a_retry.retryable
+    assert bodies(read(store)) == ["a", "c"]
+    # Being asked for does not make a key known.
+    assert store.append_group([entry("b", key="l")]) == [Appended(3, 1_000)]
+
+
 def test_keys_outlive_their_entries(store: Store) -> None:
     store.append_group([entry("a", key="k"), entry("b")])
     store.trim(CHANNEL, 3)

@@ -9,7 +9,7 @@ The witness is written through to the disk when the folder is opened, and after 
 system: it survives the death of the process, and after a power failure it may lag behind, which makes it see
 less and never too much. It is a help against operators' accidents, not a part of the log's promise.
 
-Never opens the database.
+Never opens the database, and never changes what is in it.
 """
 
 import errno
@@ -25,6 +25,7 @@ from peerbus.signaling.log.interface import StoreError
 DATABASE: Final = "peerbus.db"
 _LOCK: Final = "peerbus.lock"
 _WITNESS: Final = "peerbus.witness"
+_SETTLED_BYTES: Final = 1 << 20
 _WITNESS_FORM: Final = re.compile(rb"commits (\d{20}) inode (\d{20})\n")
 
 
@@ -73,6 +74,24 @@ class DataFolder:
             ) from error
         os.ftruncate(self._lock, 0)
         os.pwrite(self._lock, f"{os.getpid()}\n".encode("ascii"), 0)
+
+    def settle_database(self) -> None:
+        """Make sure, before the database is opened, that what its write-ahead log says is on the disk.
+
+        When an fsync fails, the system may go on showing pages that never reached the disk, and take them for
+        clean: a later fsync succeeds and does nothing for them. SQLite would read commits from them and build
+        on these. So the file is written again as it reads, and synced. Raises `StoreError`.
+        """
+        try:
+            with open(f"{self.database}-wal", "r+b", buffering=0) as log:
+                position = 0
+                while chunk := os.pread(log.fileno(), _SETTLED_BYTES, position):
+                    position += os.pwrite(log.fileno(), chunk, position)
+                os.fsync(log.fileno())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise folder_error(self.path, error) from error
 
     def read_witness(self) -> Witness | None:
         """What the last server left, or `None` if there is nothing readable."""

@@ -85,13 +85,7 @@ def connect(database: Path) -> sqlite3.Connection:
 
 
 def set_up_writer(db: Connection) -> None:
-    """Make every commit reach the disk, and everything found in the file too, before anything is
-    acknowledged.
-
-    The last is what the checkpoint is for. After a failed fsync the system may hold pages as clean that never
-    reached the disk; what is read from the write-ahead log then looks committed, and is not. The checkpoint
-    writes all of it into the database again, and syncs that.
-    """
+    """Make every commit reach the disk before it returns."""
     if db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise StoreError("storage_unwritable", "the file system can't hold the database (no write-ahead log)")
     db.execute("PRAGMA synchronous = FULL")
@@ -100,8 +94,6 @@ def set_up_writer(db: Connection) -> None:
     db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     db.execute(f"PRAGMA journal_size_limit = {_WAL_KEPT_BYTES}")
     db.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-    if db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
-        raise StoreError("storage_unavailable", "another program keeps the database busy")
 
 
 def set_up_reader(db: Connection) -> None:

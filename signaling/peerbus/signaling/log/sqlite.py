@@ -149,15 +149,14 @@ class SqliteStore:
             raise
 
     def _open(self) -> Opening:
-        db = self._connect_to(self._database)
-        self._writer = db
+        self._folder.settle_database()
+        db = self._writer = self._connect_to(self._database)
         created = check_or_create(db, self._database, self._new_epoch())
         set_up_writer(db)
         self._load(db)
         restored = None if created else self._restored()
         if restored is not None:
-            self._epoch = self._new_epoch()
-        self._store_epoch(db, self._epoch)
+            self._renew_epoch(db)
         self._folder.write_witness(self._commits)
         return Opening(created, restored)
 
@@ -251,12 +250,12 @@ class SqliteStore:
     def new_epochs(self) -> None:
         """See `Store`."""
         with self._writing() as db:
-            epoch = self._new_epoch()
-            self._store_epoch(db, epoch)
-            self._epoch = epoch
+            self._renew_epoch(db)
 
-    def _store_epoch(self, db: Connection, epoch: str) -> None:
+    def _renew_epoch(self, db: Connection) -> None:
+        epoch = self._new_epoch()
         self._transact(db, lambda: db.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (epoch,)))
+        self._epoch = epoch
 
     # Appending
 
@@ -291,17 +290,15 @@ class SqliteStore:
             if offset > OFFSET_MAX or channel.no >= CHANNELS_MAX:
                 results.append(Refused(ErrorCode.QUOTA_EXCEEDED, "the log has no more numbers to give"))
                 continue
-            if append.idempotency_key is not None:
-                retry = (channel.no, append.identity, append.idempotency_key)
-                earlier = first.get(retry)
-                if earlier is not None:
-                    first_offset, time_ms, fingerprint = earlier
-                    same = fingerprint == append.fingerprint
-                    results.append(Appended(first_offset, time_ms, True) if same else Conflict(first_offset))
-                    continue
-                if append.is_retry:
-                    results.append(NOT_A_RETRY)
-                    continue
+            retry = _retry(channel, append)
+            earlier = first.get(retry) if retry is not None else None
+            if earlier is not None:
+                results.append(_as_before(append, *earlier))
+                continue
+            if append.is_retry:
+                results.append(NOT_A_RETRY)
+                continue
+            if retry is not None:
                 first[retry] = record = (offset, append.time_ms, append.fingerprint)
                 plan.retries.append(retry + record)
             heads[channel] = offset
@@ -339,8 +336,8 @@ class SqliteStore:
         first: dict[_Retry, _First] = {}
         for append in group:
             channel = self._find(db, append.channel)
-            if channel is not None and append.idempotency_key is not None:
-                retry = (channel.no, append.identity, append.idempotency_key)
+            retry = _retry(channel, append) if channel is not None else None
+            if retry is not None:
                 found = db.execute(_SELECT_RETRY, retry).fetchone()
                 if found is not None:
                     first[retry] = found
@@ -408,6 +405,7 @@ class SqliteStore:
             yield self._writer or self._reopen()
 
     def _reopen(self) -> Connection:
+        self._folder.settle_database()
         db = self._connect_to(self._database)
         try:
             set_up_writer(db)
@@ -453,6 +451,19 @@ class SqliteStore:
                 self._writer = None
                 _close(db)
             raise failure from error
+
+
+def _retry(channel: ChannelRow, append: Append) -> _Retry | None:
+    """Under what an append is remembered, if it is."""
+    key = append.idempotency_key
+    return None if key is None else (channel.no, append.identity, key)
+
+
+def _as_before(append: Append, offset: int, time_ms: int, fingerprint: bytes) -> AppendResult:
+    """The answer to an append under whose key something stands."""
+    if fingerprint != append.fingerprint:
+        return Conflict(offset)
+    return Appended(offset, time_ms, duplicate=True)
 
 
 def _roll_back(db: Connection) -> None:
