@@ -316,7 +316,7 @@ class AgentConnection(Emitter):
 
     # --- the channel --------------------------------------------------------------------------------------------
 
-    def fetch_members(self) -> Outcome[list[Member]]:
+    def list_members(self) -> Outcome[list[Member]]:
         """Asks the server who is in the channel; `members` has the same without asking."""
         return self._request(wire.Members(id=1), lambda reply: reply.members)
 
