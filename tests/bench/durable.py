@@ -92,7 +92,9 @@ def single_ms(server: ServerProcess) -> list[float]:
     times_ms: list[float] = []
     for number in range(_SINGLE):
         started_s = time.perf_counter()
-        session.send({"op": "send", "id": number + 2, "content": _CONTENT, "idempotency_key": f"s{number:09}"})
+        session.send(
+            {"op": "send", "id": number + 2, "content": _CONTENT, "idempotency_key": f"s{number:09}"}
+        )
         while session.next_frame().get("id") != number + 2:
             pass
         times_ms.append((time.perf_counter() - started_s) * 1000)
@@ -105,7 +107,9 @@ def floor_per_s() -> float:
         db = sqlite3.connect(Path(folder) / "floor.db", isolation_level=None)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("CREATE TABLE rows (channel INTEGER, offset INTEGER, body BLOB, PRIMARY KEY (channel, offset))")
+        db.execute(
+            "CREATE TABLE rows (channel INTEGER, offset INTEGER, body BLOB, PRIMARY KEY (channel, offset))"
+        )
         body = _CONTENT.encode()
         started_s = time.perf_counter()
         for start in range(0, _FLOOR_ROWS, _FLOOR_BATCH):
@@ -141,7 +145,9 @@ def main() -> int:
         p50 = percentile(times_ms, 0.5)
         line = verdict(p50, 4, 2)
         missed += "MISSED" in line
-        print(f"  single   p50 {p50:.2f} ms, p99 {percentile(times_ms, 0.99):.2f} ms from send to ack   ({line})")
+        print(
+            f"  single   p50 {p50:.2f} ms, p99 {percentile(times_ms, 0.99):.2f} ms from send to ack   ({line})"
+        )
     return 1 if missed else 0
 
 

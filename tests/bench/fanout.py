@@ -55,7 +55,7 @@ def run(
         sender.discard()
         time.sleep(0.0005)
     sender.last_id = number + sent
-    time.sleep(0.3)
+    sender.settle()
     cpu_after, after = cpu_s(server.pid), readers.drained()
     deliveries = sent * (SESSIONS + Witnesses.COUNT)
     return (cpu_after - cpu_before) / deliveries * 1e6, deliveries / elapsed_s, void_note(before, after)
@@ -67,7 +67,10 @@ def print_floor() -> None:
         readers.open_floor(floor.port, SESSIONS)
         connection, _ = upgraded(floor.port, "/ws?role=sender")
         payload = masked(b"x" * 250)
-        for name, burst, rate_per_s in (("singly", 1, _SINGLE_RATE_PER_S), ("in bursts", _BURST, _BURST_RATE_PER_S)):
+        for name, burst, rate_per_s in (
+            ("singly", 1, _SINGLE_RATE_PER_S),
+            ("in bursts", _BURST, _BURST_RATE_PER_S),
+        ):
             before_s, started_s, sent = cpu_s(floor.pid), time.monotonic(), 0
             while (elapsed_s := time.monotonic() - started_s) < _RUN_S:
                 due = int(elapsed_s * rate_per_s / burst) * burst
@@ -77,7 +80,9 @@ def print_floor() -> None:
                 time.sleep(0.0005)
             time.sleep(0.3)
             cost_us = (cpu_s(floor.pid) - before_s) / (sent * SESSIONS) * 1e6
-            print(f"  floor    {name:11} {cost_us:6.2f} µs CPU a delivery   (bare aiohttp, one write a frame)")
+            print(
+                f"  floor    {name:11} {cost_us:6.2f} µs CPU a delivery   (bare aiohttp, one write a frame)"
+            )
         connection.close()
 
 
@@ -86,7 +91,11 @@ def main() -> int:
     print(f"fan-out to {SESSIONS} sessions, {len(_CONTENT)}-character messages, MessagePack")
     print(machine())
     print_floor()
-    with ServerProcess() as server, Readers() as readers, Witnesses(server.port, server.api_key, "bench") as witnesses:
+    with (
+        ServerProcess() as server,
+        Readers() as readers,
+        Witnesses(server.port, server.api_key, "bench") as witnesses,
+    ):
         readers.open(server.port, server.api_key, "bench", SESSIONS)
         sender = RawSession(server.port, server.api_key, "bench", "sender", auto_receive=False)
         missed = 0

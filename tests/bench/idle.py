@@ -41,7 +41,9 @@ def main() -> int:
         time.sleep(1)
         cost_kib = (resident_kib(server.pid) - before_kib) / _SESSIONS
         line = verdict(cost_kib, 30, 18)
-        print(f"  peerbus  {cost_kib:6.1f} KiB a connection   {cost_kib / floor_kib:.2f} of the floor   ({line})")
+        print(
+            f"  peerbus  {cost_kib:6.1f} KiB a connection   {cost_kib / floor_kib:.2f} of the floor   ({line})"
+        )
     return 1 if "MISSED" in line else 0
 
 

@@ -34,7 +34,16 @@ class ServerProcess:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="peerbus-bench-")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "peerbus.signaling", "serve", "--port", "0", "--data-dir", self._folder.name],
+            [
+                sys.executable,
+                "-m",
+                "peerbus.signaling",
+                "serve",
+                "--port",
+                "0",
+                "--data-dir",
+                self._folder.name,
+            ],
             stdout=subprocess.PIPE,
             env={**os.environ, **_UNLIMITED, "PEERBUS_LOG_LEVEL": "warning"},
             text=True,

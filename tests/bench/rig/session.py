@@ -67,20 +67,21 @@ class RawSession:
             position = start + length
 
     def discard(self) -> None:
-        """Throws away what has come in, without waiting."""
+        """Throws away the frames that have come in, without waiting."""
         self.socket.setblocking(False)
         try:
-            while self.socket.recv(1 << 20):
-                pass
+            while True:
+                self.counted()
         except BlockingIOError:
             pass
         self.socket.setblocking(True)
-        self._rest = b""
 
     def settle(self) -> None:
-        """Waits until nothing more comes."""
-        time.sleep(0.2)
-        self.discard()
+        """Waits until the server has worked off what was sent before."""
+        self.last_id += 1
+        self.send({"op": "members", "id": self.last_id})
+        while self.next_frame().get("op") != "members_reply":
+            pass
 
     def counted(self) -> int:
         """How many frames came in with one read of the socket."""
