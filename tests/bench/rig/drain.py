@@ -2,7 +2,8 @@
 A process that holds many receiving sessions and throws away what they get.
 
 Owns bulk reading without parsing. Reads commands as lines on standard input (`open PORT KEY CHANNEL COUNT`,
-`floor PORT COUNT`, `bytes`, `end`) and answers with a line each; `bytes` tells how much came in and how much CPU it took itself.
+`floor PORT COUNT`, `bytes`, `end`) and answers with a line each; `bytes` tells how much came in
+and how much CPU it took itself.
 """
 
 from __future__ import annotations

@@ -73,9 +73,11 @@ def main() -> None:
     while True:
         for key, _ in selector.select():
             if key.fileobj is not sys.stdin:
-                for frame in key.data.frames():
-                    if frame["op"] == "message":
-                        latencies_ms.append((time.monotonic_ns() - frame["content"]["at_ns"]) / 1e6)
+                frames = key.data.frames()
+                now_ns = time.monotonic_ns()
+                latencies_ms += [
+                    (now_ns - frame["content"]["at_ns"]) / 1e6 for frame in frames if frame["op"] == "message"
+                ]
                 continue
             command = sys.stdin.readline().strip()
             if not command:
