@@ -79,7 +79,6 @@ class HttpApi:
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._show_metrics),
-                web.options("/v1/{rest:.*}", self._preflight),
             ]
         )
 
@@ -102,7 +101,10 @@ class HttpApi:
         except ProtocolError as error:
             response = _problem_response(error, peer)
         except web.HTTPException as error:
-            if request.path.startswith(_API_PREFIX) and error.status >= 400:
+            if request.method == hdrs.METH_OPTIONS and request.path.startswith(_API_PREFIX):
+                # A preflight request of CORS; the headers below are the answer.
+                response = web.Response(status=204)
+            elif request.path.startswith(_API_PREFIX) and error.status >= 400:
                 code = ErrorCode.TOO_LARGE if error.status == 413 else ErrorCode.NOT_FOUND
                 if error.status in (400, 405):
                     code = ErrorCode.BAD_REQUEST
@@ -121,9 +123,6 @@ class HttpApi:
             response.headers.update(_CORS)
         return response
 
-    async def _preflight(self, request: web.Request) -> web.Response:
-        return web.Response(status=204)
-
     # --- sessions ---------------------------------------------------------------------------------------
 
     async def _websocket(self, request: web.Request) -> web.StreamResponse:
@@ -133,6 +132,8 @@ class HttpApi:
             raise ProtocolError(ErrorCode.UNSUPPORTED_VERSION, details={"supported": list(SUBPROTOCOLS)})
         if request.headers.get(hdrs.UPGRADE, "").lower() != "websocket":
             raise ProtocolError(ErrorCode.BAD_REQUEST, "This address is for WebSocket connections.")
+        if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "The Sec-WebSocket-Key is base64.")
         peer = request[_PEER]
         self._server.gate.admit(peer, self._server.now_ms())
         return await serve_websocket(request, self._server, peer)
@@ -164,6 +165,8 @@ class HttpApi:
     async def _body(self, request: web.Request) -> bytes:
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
             raise ProtocolError(ErrorCode.BAD_REQUEST, "Bodies are taken without Content-Encoding only.")
+        if (request.content_length or 0) > self._server.limits.frame_bytes:
+            raise web.HTTPRequestEntityTooLarge(self._server.limits.frame_bytes)
         try:
             async with asyncio.timeout(self._server.limits.body_timeout_ms / 1000):
                 return await request.read()
@@ -256,9 +259,10 @@ def _problem_response(error: ProtocolError, peer: Peer, *, status: int | None = 
     headers = dict(_NO_STORE)
     if error.retry_after_ms is not None:
         headers["Retry-After"] = str(-(-error.retry_after_ms // 1000))
+    status = status or error.info.http_status
     return web.Response(
-        body=msgspec.json.encode(problem(error, peer.correlation_id)),
-        status=status or error.info.http_status,
+        body=msgspec.json.encode({**problem(error, peer.correlation_id), "status": status}),
+        status=status,
         content_type="application/problem+json",
         headers=headers,
     )

@@ -120,6 +120,9 @@ class HttpConnection(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """What cannot be read as a request is answered without quoting it, and is one line in the log."""
+        if isinstance(exc, ConnectionError):
+            # The client went away in the middle of its request; aiohttp ends the connection then.
+            raise exc
         if status >= 500:
             _log.error("a request failed: %s", message, exc_info=exc)
             error = ProtocolError(ErrorCode.INTERNAL)
