@@ -18,8 +18,8 @@ class Outcome(asyncio.Future[T]):
     """
     A future that may be left alone.
 
-    A failure that nobody waits for when it happens goes to `on_unobserved` (it is raised, too, if someone awaits
-    the outcome later), so nothing fails silently and nothing is logged as "never retrieved".
+    A failure that nobody waits for by the next turn of the loop goes to `on_unobserved` (it is raised, too, if
+    someone awaits the outcome later), so nothing fails silently and nothing is logged as "never retrieved".
     """
 
     def __init__(self, on_unobserved: Callable[[Exception], None]) -> None:
@@ -49,4 +49,9 @@ class Outcome(asyncio.Future[T]):
         if not self._is_observed:
             self.exception()
             if not is_expected:
-                self._on_unobserved(error)
+                # Whoever made the call may be just about to await it.
+                self.get_loop().call_soon(self._report, error)
+
+    def _report(self, error: Exception) -> None:
+        if not self._is_observed:
+            self._on_unobserved(error)

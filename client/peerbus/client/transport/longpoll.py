@@ -32,7 +32,7 @@ class _Response(Struct):
     frames: list[msgspec.Raw]
 
 
-class _Refused(Exception):  # noqa: N818 - it says what happened
+class _Refused(Exception):
     """The server answered with an error."""
 
     def __init__(self, error: Error, close_code: int | None) -> None:
@@ -112,25 +112,23 @@ class LongPollTransport:
         self._has_unsent.clear()
         body, self._unsent = self._codec.join(self._unsent), []
         data = await self._request("POST", self._settings.api.longpoll, body, timeout_s=_HOLD_S)
-        response = self._response.decode(data)
-        frames = self._decode(response)
+        number, frames = self._read(data)
         connected = frames[0] if frames else None
         if not isinstance(connected, Connected):
             raise aiohttp.ClientPayloadError("The server's first long-poll answer is not connected.")
         self._address = self._settings.api.longpoll_session(connected.session_id)
         self._token = connected.resume_token.reveal()
-        self._take(response.n, frames)
+        self._take(number, frames)
 
     async def _poll(self) -> None:
         try:
             while not self._is_closing:
                 url = f"{self._address}?ack={self._last_n}"
                 data = await self._request("GET", url, None, timeout_s=_HOLD_S + _MARGIN_S)
-                response = self._response.decode(data)
-                self._take(response.n, self._decode(response))
+                self._take(*self._read(data))
         except _Refused as refusal:
             self._lost(refusal.close_code, refusal.error.message)
-        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError) as error:
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self._lost(None, describe(error))
 
     async def _post_all(self) -> None:
@@ -190,8 +188,12 @@ class LongPollTransport:
             # Not our server's words: a proxy, or another server altogether.
             raise aiohttp.ClientPayloadError(f"The server answered HTTP {response.status}.")
 
-    def _decode(self, response: _Response) -> list[ServerFrame | Rejected]:
-        return [self._codec.decode(bytes(raw))[0] for raw in response.frames]
+    def _read(self, data: bytes) -> tuple[int, list[ServerFrame | Rejected]]:
+        try:
+            response: _Response = self._response.decode(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            raise aiohttp.ClientPayloadError("What answered is no long-poll response of a server.") from None
+        return response.n, [self._codec.decode(bytes(raw))[0] for raw in response.frames]
 
     def _take(self, number: int, frames: list[ServerFrame | Rejected]) -> None:
         if self._sink is None:
