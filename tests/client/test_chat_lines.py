@@ -8,8 +8,7 @@ import pytest
 from peerbus.client.chat_lines import MAX_NAMES, ChatLines, Kind, Line
 from peerbus.client.records import Glob, Message
 from peerbus.protocol.errors import ERRORS, ErrorCode
-from peerbus.protocol.messages import ChannelInfo, Connected, Departure, LimitsInfo, Member, Presence
-from peerbus.protocol.secrets import Secret
+from peerbus.protocol.messages import ChannelInfo, Departure, Member, Presence
 from peerbus.protocol.session.outputs import State
 
 TODAY = date(2031, 5, 6)
@@ -28,32 +27,14 @@ def channel(**fields: Any) -> ChannelInfo:
     return ChannelInfo(**{"id": b"", "name": "lobby", "mode": "open", "scope": "private:demo", **fields})
 
 
-def connected(*members: Member, **fields: Any) -> Connected:
-    limits = LimitsInfo(**dict.fromkeys(LimitsInfo.__struct_fields__, 1))
-    values: dict[str, Any] = {
-        "id": 1,
-        "version": 1,
-        "session_id": "s-ann",
-        "resume_token": Secret("t"),
-        "agent": "ann",
-        "identity": "lineage:ann",
-        "order": 1,
-        "channel": channel(),
-        "epoch": "e",
-        "head": 0,
-        "live_epoch": "l",
-        "live_seq": 0,
-        "members": [member("ann"), *members],
-        "operations": [],
-        "limits": limits,
-        "ack_promise": "local-fsync",
-        "ping_interval_ms": 1,
-        "silence_timeout_ms": 1,
-        "resume_window_ms": 1,
-        "server": "peerbus",
-        "correlation_id": "c",
-    }
-    return Connected(**{**values, **fields})
+def joined(lines: ChatLines, *others: Member) -> list[Line]:
+    return lines.joined(
+        name="ann",
+        identity="lineage:ann",
+        session_id="s-ann",
+        channel=channel(),
+        members=[member("ann"), *others],
+    )
 
 
 def message(content: Any, **fields: Any) -> Message:
@@ -66,7 +47,7 @@ def message(content: Any, **fields: Any) -> Message:
 def chat() -> ChatLines:
     """The lines of ann, who is in the lobby with bob."""
     lines = ChatLines(ZONE, TODAY)
-    lines.joined(connected(member("bob")))
+    joined(lines, member("bob"))
     return lines
 
 
@@ -76,14 +57,14 @@ def texts(lines: list[Line]) -> list[str]:
 
 def test_joining_says_as_whom_where_and_with_whom() -> None:
     lines = ChatLines(ZONE, TODAY)
-    joined = lines.joined(connected(member("bob"), member("carl", state="away")))
-    assert texts(joined) == [
+    said = joined(lines, member("bob"), member("carl", state="away"))
+    assert texts(said) == [
         "— You are ann.",
         "— “lobby” is open: there is no password, and the server can read what is written.",
         "— 3 here: ann (you), bob, carl (away).",
     ]
-    assert {line.kind for line in joined} == {Kind.NOTICE}
-    assert lines.joined(connected()) == []
+    assert {line.kind for line in said} == {Kind.NOTICE}
+    assert joined(lines) == []
 
 
 @pytest.mark.parametrize(
@@ -200,8 +181,8 @@ def test_one_is_not_told_about_oneself(chat: ChatLines) -> None:
 
 def test_a_crowd_is_counted(chat: ChatLines) -> None:
     crowd = [member(f"p{number}") for number in range(MAX_NAMES + 30)]
-    (joined,) = texts(chat.presence(Presence(joined=crowd)))
-    assert joined.endswith("p11 and 30 more joined.")
+    (came,) = texts(chat.presence(Presence(joined=crowd)))
+    assert came.endswith("p11 and 30 more joined.")
     gone = [Departure(session_id=one.session_id, name=one.name) for one in crowd]
     left = texts(chat.presence(Presence(left=gone)))
     assert left[-1] == "— 30 more went as well."
@@ -247,6 +228,16 @@ def test_a_failure_says_what_to_do(chat: ChatLines) -> None:
     )
     (strange,) = chat.refused("Closed", "connect_failed", "certificate verify failed")
     assert "SSL_CERT_FILE=" in strange.text
+
+
+def test_the_status_line_says_where_one_stands(chat: ChatLines) -> None:
+    up = State(name="connected", transport="websocket")
+    assert chat.status(up, channel(), 3) == "lobby · open · connected over WebSocket · 3 here"
+    assert chat.status(State(name="reconnecting", why="x"), channel(has_password=True), 2) == (
+        "lobby · locked, readable by the server · reconnecting · 2 here"
+    )
+    assert chat.status(State(name="connecting"), None, 0) == "connecting · 0 here"
+    assert chat.nothing_yet().kind is Kind.NOTICE
 
 
 def test_a_gap_is_said(chat: ChatLines) -> None:

@@ -32,6 +32,15 @@ def running(*names: str) -> Supervision:
     return machine
 
 
+def working(*names: str) -> tuple[Supervision, int]:
+    """Children that have run long enough to be known to work, and the time."""
+    machine = running(*names)
+    for name in names or ("signaling",):
+        machine.exited(name, -signal.SIGKILL, 20_000)
+        machine.tick(20_100)
+    return machine, 20_100
+
+
 def delay_said(actions: list[Action]) -> str:
     (notice,) = actions
     assert isinstance(notice, Notice)
@@ -53,11 +62,30 @@ def test_nothing_to_supervise_is_a_mistake() -> None:
 
 def test_a_crash_is_started_again_after_a_delay() -> None:
     machine = running()
-    said = delay_said(machine.exited("signaling", 1, 500))
+    said = delay_said(machine.exited("signaling", 1, 10_000))
     assert said == "signaling ended with code 1; starting it again in 0.1 s"
-    assert machine.deadline() == 600
-    assert machine.tick(599) == []
-    assert machine.tick(600) == [Start("signaling")]
+    assert machine.deadline() == 10_100
+    assert machine.tick(10_099) == []
+    assert machine.tick(10_100) == [Start("signaling")]
+
+
+def test_a_child_that_never_worked_and_gives_up_is_not_started_again() -> None:
+    machine = running("signaling", "sfu-1")
+    assert machine.exited("signaling", 1, 9_999) == [Terminate("sfu-1")]
+    assert machine.exited("sfu-1", 0, 10_100) == [Finish(1)]
+
+
+def test_a_child_that_was_killed_at_once_is_started_again() -> None:
+    machine = running()
+    machine.exited("signaling", -signal.SIGKILL, 1)
+    assert machine.tick(101) == [Start("signaling")]
+    assert machine.exited("signaling", 1, 102) == [Finish(1)]
+
+
+def test_a_child_that_has_worked_is_started_again_however_soon_it_gives_up() -> None:
+    machine, now = working()
+    machine.exited("signaling", 1, now + 1)
+    assert machine.tick(now + 1 + 200) == [Start("signaling")]
 
 
 def test_the_delay_doubles_up_to_a_bound() -> None:
@@ -75,9 +103,9 @@ def test_the_delay_doubles_up_to_a_bound() -> None:
 
 def test_after_a_steady_run_a_crash_is_the_first_again() -> None:
     machine = running()
-    machine.exited("signaling", 1, 0)
+    machine.exited("signaling", -signal.SIGSEGV, 0)
     machine.tick(100)
-    machine.exited("signaling", 1, 10_099)
+    machine.exited("signaling", -signal.SIGSEGV, 10_099)
     assert machine.deadline() == 10_099 + 200
     machine.tick(10_299)
     machine.exited("signaling", 1, 20_299)
@@ -98,7 +126,7 @@ def test_a_final_code_ends_the_whole_with_it(code: int) -> None:
 
 def test_a_final_code_does_not_wait_for_a_crashed_child() -> None:
     machine = running("signaling", "sfu-1")
-    machine.exited("sfu-1", 1, 10)
+    machine.exited("sfu-1", -signal.SIGKILL, 10)
     assert machine.exited("signaling", 2, 20) == [Finish(2)]
     assert machine.deadline() is None
 
@@ -125,7 +153,7 @@ def test_sigterm_that_came_before_its_handler_is_a_normal_end() -> None:
 
 def test_stop_while_waiting_to_start_again_ends_at_once() -> None:
     machine = running()
-    machine.exited("signaling", 1, 0)
+    machine.exited("signaling", -signal.SIGKILL, 0)
     assert machine.stop(50) == [Finish(0)]
 
 

@@ -29,7 +29,8 @@ sys.exit(supervise(children, grace_ms=int(sys.argv[1])))
 # Each says its process id, then does what it is there for.
 HELLO = (
     "import os, signal, sys, threading\n"
-    "print(os.getpid(), sys.argv[1:], os.environ.get('ONCE'), flush=True)\n"
+    # One write, so that what two say at once is not mixed.
+    "os.write(1, f'{os.getpid()} {sys.argv[1:]} {os.environ.get(\"ONCE\")}\\n'.encode())\n"
 )
 SHUTS_DOWN = HELLO + (
     "signal.signal(signal.SIGTERM, lambda *_: (print('drained', flush=True), sys.exit(0)))\n"

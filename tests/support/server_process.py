@@ -41,7 +41,7 @@ class ServerProcess:
         """The lines of standard output so far."""
         self.errors: list[str] = []
         """The lines of standard error so far."""
-        self._addresses: queue.Queue[str] = queue.Queue()
+        self._addresses: queue.Queue[str | None] = queue.Queue()
         self._readers = [
             threading.Thread(target=self._read_output),
             threading.Thread(target=self._read_errors),
@@ -71,10 +71,9 @@ class ServerProcess:
 
     def next_address(self) -> str:
         """The address of the next start that was announced: `http://localhost:…`. Waits for it."""
-        try:
-            return self._addresses.get(timeout=START_S)
-        except queue.Empty:
-            raise AssertionError(f"no start was announced; errors: {self.errors}") from None
+        address = self._addresses.get(timeout=START_S)
+        assert address is not None, "\n".join(["it ended without a start:", *self.errors])
+        return address
 
     def signaling(self) -> Process:
         """The server's own process."""
@@ -107,6 +106,7 @@ class ServerProcess:
             self.output.append(line.rstrip("\n"))
             if found := re.match(r"peerbus \S+ on (https?://\S+)$", self.output[-1]):
                 self._addresses.put(found[1])
+        self._addresses.put(None)
 
     def _read_errors(self) -> None:
         assert self._process.stderr is not None

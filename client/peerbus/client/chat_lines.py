@@ -16,7 +16,7 @@ from typing import Any, Final
 from peerbus.client.records import Message
 from peerbus.client.terminal_text import lines, one_line
 from peerbus.protocol.errors import ErrorCode
-from peerbus.protocol.messages import ChannelInfo, Connected, Departure, Member, Presence
+from peerbus.protocol.messages import ChannelInfo, Departure, Member, Presence
 from peerbus.protocol.session.outputs import State
 
 MAX_NAMES: Final = 12
@@ -24,6 +24,11 @@ MAX_NAMES: Final = 12
 
 _CONTINUED: Final = "      | "
 _TRANSPORTS: Final = {"websocket": "WebSocket", "longpoll": "long-poll"}
+_MEANING: Final = {
+    "open": "there is no password, and the server can read what is written.",
+    "locked, readable by the server": "only who knows the password gets in; the server can read what is written.",
+    "sealed": "only who knows the password can read what is written.",
+}
 _DEPARTURES: Final = {
     "left": "{} left.",
     "lost": "{} lost the connection and is gone.",
@@ -41,6 +46,8 @@ _REMEDIES: Final = {
     ErrorCode.FORBIDDEN: "Ask for a key that allows it.",
     ErrorCode.CHANNEL_LOCKED: "Ask those inside to unlock it.",
     ErrorCode.CHANNEL_FULL: "Try again later.",
+    ErrorCode.UNKNOWN_RECIPIENT: "/who lists who is here.",
+    ErrorCode.NOT_FOUND: "Give a key with --api-key or PEERBUS_API_KEY.",
     ErrorCode.CONNECT_FAILED: "Check the address in the link, and whether the server runs.",
     ErrorCode.UNSUPPORTED_VERSION: "Update peerbus here or on the server.",
 }
@@ -78,37 +85,21 @@ class ChatLines:
         self._away: set[str] = set()
         self._was_connected = False
 
-    def joined(self, connected: Connected) -> list[Line]:
+    def joined(
+        self, *, name: str, identity: str, session_id: str, channel: ChannelInfo, members: Sequence[Member]
+    ) -> list[Line]:
         """The server has taken us: as whom, what the channel is, who is here. Nothing of it is said twice."""
         is_first = not self._session_id
-        self._session_id = connected.session_id
-        self._identity = connected.identity
-        self._name = connected.agent
-        self._away = {member.session_id for member in connected.members if member.state == "away"}
+        self._name, self._identity, self._session_id = name, identity, session_id
+        self._away = {member.session_id for member in members if member.state == "away"}
         if not is_first:
             return []
-        return [
-            _notice(f"You are {one_line(connected.agent)}."),
-            *self.channel(connected.channel),
-            self.members(connected.members),
-        ]
+        return [_notice(f"You are {one_line(name)}."), *self.channel(channel), self.members(members)]
 
     def channel(self, channel: ChannelInfo) -> list[Line]:
         """Who may come in, and who may read."""
-        name = f"“{one_line(channel.name)}”"
-        if channel.mode == "sealed":
-            found = [_notice(f"{name} is sealed: only who knows the password can read it.")]
-        elif channel.has_password:
-            found = [
-                _notice(
-                    f"{name} is locked, readable by the server: only who knows the password gets in, "
-                    "but the server can read what is written."
-                )
-            ]
-        else:
-            found = [
-                _notice(f"{name} is open: there is no password, and the server can read what is written.")
-            ]
+        openness = _openness(channel)
+        found = [_notice(f"“{one_line(channel.name)}” is {openness}: {_MEANING[openness]}")]
         return [*found, self.lock(is_locked=True)] if channel.is_locked else found
 
     def lock(self, *, is_locked: bool) -> Line:
@@ -119,6 +110,17 @@ class ChatLines:
         """Who is here."""
         shown = [self._described(member) for member in members]
         return _notice(f"{len(shown)} here: {_listed(shown)}.")
+
+    def status(self, state: State, channel: ChannelInfo | None, members: int) -> str:
+        """The line that always stands at the bottom: which channel, who may read, the connection, how many."""
+        path = _TRANSPORTS.get(state.transport or "", "")
+        parts = [] if channel is None else [one_line(channel.name), _openness(channel)]
+        parts.append(f"{state.name} over {path}" if path else state.name)
+        return " · ".join([*parts, f"{members} here"])
+
+    def nothing_yet(self) -> Line:
+        """The channel has no history."""
+        return _notice("Nothing was said here yet.")
 
     def message(self, message: Message) -> list[Line]:
         """What somebody, or another device of ours, said."""
@@ -208,6 +210,12 @@ class ChatLines:
 
     def _is_other(self, departure: Departure) -> bool:
         return departure.session_id != self._session_id
+
+
+def _openness(channel: ChannelInfo) -> str:
+    if channel.mode == "sealed":
+        return "sealed"
+    return "locked, readable by the server" if channel.has_password else "open"
 
 
 def _notice(text: str) -> Line:

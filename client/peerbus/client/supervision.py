@@ -6,8 +6,9 @@ Never starts or signals a process and never reads a clock: it takes `(input, now
 which `supervisor.py` carries out.
 
 A child that ends with one of its policy's final codes (0: it is done; 2: its settings make no sense) is not
-started again, and takes the others with it: the whole ends with that code. Any other end is a crash, after
-which it is started again, each time in a row after twice the delay.
+started again, and takes the others with it: the whole ends with that code. So it does if the child has never
+run for a while and gives up with a code of its own: it would do so again, and somebody is looking. Any other
+end is a crash, after which it is started again, each time in a row after twice the delay.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ class RestartPolicy:
     final_codes: frozenset[int] = frozenset({0, 2})
     first_delay_ms: int = 250
     longest_delay_ms: int = 30_000
-    steady_ms: int = 60_000
-    """After running this long a crash counts as the first again."""
+    steady_ms: int = 10_000
+    """A child that runs this long works: a crash after it counts as the first again."""
 
     def delay_ms(self, crashes: int) -> int:
         """How long to wait after the `crashes`-th crash in a row, counted from 1."""
@@ -90,6 +91,7 @@ class _Child:
         self.start_at_ms = 0
         self.started_at_ms = 0
         self.crashes = 0
+        self.has_worked = False
 
 
 class Supervision:
@@ -141,7 +143,11 @@ class Supervision:
             child.state = _State.GONE
             self._count(code)
             return self._finish_if_alone()
-        if code in child.policy.final_codes:
+        if now_ms - child.started_at_ms >= child.policy.steady_ms:
+            child.has_worked = True
+            child.crashes = 0
+        is_hopeless = code > 0 and not child.has_worked
+        if is_hopeless or code in child.policy.final_codes:
             child.state = _State.GONE
             self._count(code)
             return self._stop(now_ms)
@@ -157,8 +163,6 @@ class Supervision:
 
     def _try_again(self, name: str, what: str, now_ms: int) -> list[Action]:
         child = self._children[name]
-        if now_ms - child.started_at_ms >= child.policy.steady_ms:
-            child.crashes = 0
         child.crashes += 1
         child.state = _State.WAITING
         delay_ms = child.policy.delay_ms(child.crashes)
