@@ -26,20 +26,20 @@ children = [
 sys.exit(supervise(children, grace_ms=int(sys.argv[1])))
 """
 
-# Each says its process id, then does what it is there for.
-HELLO = (
-    "import os, signal, sys, threading\n"
-    # One write, so that what two say at once is not mixed.
-    "os.write(1, f'{os.getpid()} {sys.argv[1:]} {os.environ.get(\"ONCE\")}\\n'.encode())\n"
-)
+# Each says its process id, then does what it is there for. A line is one write, so that what two say at once
+# is not mixed.
+HELLO = """
+import os, signal, sys, threading
+def say(text):
+    os.write(1, f"{text}\\n".encode())
+say(f"{os.getpid()} {sys.argv[1:]} {os.environ.get('ONCE')}")
+"""
 SHUTS_DOWN = HELLO + (
-    "signal.signal(signal.SIGTERM, lambda *_: (print('drained', flush=True), sys.exit(0)))\n"
-    "print('ready', flush=True)\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (say('drained'), sys.exit(0)))\n"
+    "say('ready')\n"
     "while True: signal.pause()"
 )
-STUBBORN = HELLO + (
-    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\nthreading.Event().wait()"
-)
+STUBBORN = HELLO + "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nsay('ready')\nthreading.Event().wait()"
 ENDS_WITH_PARENT = HELLO + (
     "from peerbus.signaling.parent import watch_parent\nwatch_parent(lambda: os._exit(0), 0)\nsignal.pause()"
 )
