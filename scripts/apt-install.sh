@@ -15,15 +15,12 @@ if [ "$as_root" = none ] || ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
-install() {
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
-}
-
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "Installing $* ..."
-# The lists of a fresh machine are missing or old.
-if ! install "$@" >"$log" 2>&1 && ! { $as_root apt-get update -q && install "$@"; } >"$log" 2>&1; then
+# The package lists of a fresh machine are missing or old. A source that cannot be reached may not matter.
+$as_root apt-get update -q >"$log" 2>&1 || true
+if ! $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@" >>"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "Could not install: $*. See above; then run make again." >&2
     exit 1
