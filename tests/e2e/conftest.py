@@ -4,18 +4,29 @@ Real browsers for end-to-end tests: one Chromium and one Firefox per run, a fres
 Run in a network namespace that has only loopback (`make e2e`). A test that takes `browser` runs once in each of
 the two; one that needs both takes `chromium` and `firefox`. `new_page(browser)` opens a page in a context of its
 own; an exception that a page does not catch, or anything its content security policy refuses, fails the test.
+
+All tests share one server, `server`, and have a channel of their own in it, `channel`. `join` brings members of three
+kinds into it; a test that takes `line_up` runs with two sets of three, which are all kinds over both transports.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
+
+from tests.e2e.members import BrowserMember, Member, PythonMember, Station
+from tests.e2e.network_path import NetworkPath
+from tests.support.live_server import LiveServer, start_server
+
+__all__ = ["start_server"]
 
 DEFAULT_TIMEOUT_MS: Final = 15_000
 
@@ -104,6 +115,12 @@ document.addEventListener("securitypolicyviolation", (event) => {{
 """
 
 
+NETWORK_TROUBLE: Final = re.compile(
+    r"establish a connection to the server at wss?://|connection to wss?://\S+ was interrupted"
+)
+"""What Firefox reports as an error of the page when a WebSocket fails."""
+
+
 class Pages:
     """Opens pages in contexts of their own, and keeps what went wrong in them."""
 
@@ -118,17 +135,21 @@ class Pages:
         context.set_default_timeout(DEFAULT_TIMEOUT_MS)
         await context.add_init_script(REPORT_REFUSALS)
         page = await context.new_page()
-        page.on("pageerror", lambda error: self.faults.append(f"{page.url}: {error}"))
+        page.on("pageerror", lambda error: self._on_error(f"{page.url}: {error}"))
         page.on("console", self._on_console)
         return page
+
+    def _on_error(self, text: str) -> None:
+        if NETWORK_TROUBLE.search(text) is None:
+            self.faults.append(text)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.text.startswith(REFUSED_BY_POLICY):
             self.faults.append(message.text)
 
     async def close(self) -> None:
-        for context in self._contexts:
-            await context.close()
+        while self._contexts:
+            await self._contexts.pop().close()
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -138,3 +159,107 @@ async def new_page() -> AsyncIterator[Pages]:
     yield pages
     await pages.close()
     assert pages.faults == []
+
+
+# --- a server, and members of its channels -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """The server of all tests that change nothing about it. Its log is clean at the end, or the last test fails."""
+    server = LiveServer(tmp_path_factory.mktemp("server"), {})
+    server.start()
+    try:
+        yield server
+        server.stop()
+    finally:
+        if server.is_running:
+            server.kill()
+
+
+@pytest.fixture
+def channel(request: pytest.FixtureRequest) -> str:
+    """The name of a channel that no other test uses."""
+    return str(request.node.name)
+
+
+LINE_UPS: Final = {
+    "forth": (
+        Station("chromium", "websocket", "json"),
+        Station("firefox", "longpoll"),
+        Station("python", "websocket"),
+    ),
+    "back": (
+        Station("python", "longpoll", "json"),
+        Station("firefox", "websocket"),
+        Station("chromium", "longpoll"),
+    ),
+}
+"""Twice three: every kind of member over both transports, and either encoding."""
+
+
+@pytest.fixture(params=LINE_UPS.values(), ids=LINE_UPS.keys())
+def line_up(request: pytest.FixtureRequest) -> tuple[Station, Station, Station]:
+    """Three stations, one of each kind."""
+    stations: tuple[Station, Station, Station] = request.param
+    return stations
+
+
+class Stage:
+    """Brings members into channels of a server, each by a network path of its own, and takes them out again."""
+
+    def __init__(self, server: LiveServer, new_page: Pages, browsers: dict[str, Browser]) -> None:
+        self.server = server
+        self._new_page: Final = new_page
+        self._browsers: Final = browsers
+        self._members: Final[list[Member]] = []
+        self._paths: Final[list[NetworkPath]] = []
+
+    async def __call__(self, station: Station, channel: str, name: str = "", **options: Any) -> Member:
+        """Brings in one member; `options` are those of `Member.connect`, the developer key if no other is given."""
+        member = await self.prepare(station)
+        options.setdefault("api_key", self.server.developer_key)
+        await member.connect(channel, name, **options)
+        return member
+
+    async def three(
+        self, line_up: tuple[Station, Station, Station], channel: str, **options: Any
+    ) -> tuple[Member, Member, Member]:
+        """Brings in one member for each station, all at once: anna, ben and cleo."""
+        names = ("anna", "ben", "cleo")
+        anna, ben, cleo = await asyncio.gather(
+            *(self(station, channel, name, **options) for station, name in zip(line_up, names, strict=True))
+        )
+        return anna, ben, cleo
+
+    async def prepare(self, station: Station) -> Member:
+        """A member that is not connected yet."""
+        path = NetworkPath(self.server.port)
+        await path.open()
+        self._paths.append(path)
+        member: Member
+        if station.kind == "python":
+            member = PythonMember(station, path)
+        else:
+            member = BrowserMember(station, path, await self._new_page(self._browsers[station.kind]))
+            await member.open()
+        self._members.append(member)
+        return member
+
+    async def clear(self) -> None:
+        """Ends all members and paths."""
+        for member in self._members:
+            await member.close()
+        await self._new_page.close()
+        for path in self._paths:
+            await path.close()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def join(
+    server: LiveServer, new_page: Pages, chromium: Browser, firefox: Browser
+) -> AsyncIterator[Stage]:
+    """`member = await join(station, channel, name)`; whoever joined leaves at the end of the test."""
+    stage = Stage(server, new_page, {"chromium": chromium, "firefox": firefox})
+    yield stage
+    await stage.clear()

@@ -1,0 +1,67 @@
+// An AgentConnection of the public SDK in this page, held by a test: it is told every event, and calls every method.
+// Owns the form in which values pass between the page and the test: JSON, with bytes as {"$bytes": base64}.
+// Needs the functions tellTest(event, json) and keyFromTest(), which the test exposes.
+
+(() => {
+  const EVENTS = [
+    "message",
+    "connect",
+    "disconnect",
+    "error",
+    "state",
+    "presence",
+    "channel",
+    "gap",
+    "expiring",
+  ];
+  const RECORD_OF_ERROR = ["code", "message", "details", "isRetryable", "retryAfterMs", "correlationId"];
+
+  const toBase64 = (bytes) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
+  const fromBase64 = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+
+  const toJson = (value) =>
+    JSON.stringify(value === undefined ? null : value, (_, item) => {
+      if (item instanceof Uint8Array) return { $bytes: toBase64(item) };
+      if (item instanceof Error) {
+        return { name: item.name, ...Object.fromEntries(RECORD_OF_ERROR.map((key) => [key, item[key]])) };
+      }
+      return item;
+    });
+  const fromJson = (text) =>
+    JSON.parse(text, (_, item) =>
+      typeof item?.$bytes === "string" ? fromBase64(item.$bytes) : item,
+    );
+
+  const agent = new AgentConnection();
+  for (const event of EVENTS) agent.on(event, (value) => void window.tellTest(event, toJson(value)));
+
+  window.member = {
+    agent,
+    /** Calls a method; gives {"ok": value} or {"refused": error}, as JSON. */
+    async call(method, argumentsJson) {
+      try {
+        return toJson({ ok: await agent[method](...fromJson(argumentsJson)) });
+      } catch (error) {
+        if (!(error instanceof peerbus.PeerbusError)) throw error;
+        return toJson({ refused: error });
+      }
+    },
+    /** As `call("connect", …)`, with keys that the test makes if it wants to. */
+    connect(optionsJson, asksForKey) {
+      const options = fromJson(optionsJson);
+      if (asksForKey) options.getApiKey = () => window.keyFromTest();
+      return this.call("connect", toJson([options]));
+    },
+    /** What the agent's properties say. */
+    look: () =>
+      toJson({
+        state: agent.state,
+        agentName: agent.agentName,
+        sessionId: agent.sessionId,
+        identity: agent.identity,
+        members: agent.members,
+        channel: agent.channel,
+        queued: agent.queuedRequests,
+      }),
+  };
+})();
