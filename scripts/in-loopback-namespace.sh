@@ -4,7 +4,7 @@
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
 
-for namespace in "unshare --net" "unshare --map-root-user --net"; do
+for namespace in "unshare --net" "unshare --map-current-user --keep-caps --net"; do
     if $namespace ip link set lo up 2>/dev/null; then
         # shellcheck disable=SC2086,SC2016  # words of a command; "$@" belongs to the inner shell
         exec $namespace sh -c 'ip link set lo up && exec "$@"' sh "$@"
