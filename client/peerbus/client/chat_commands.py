@@ -54,6 +54,9 @@ class Mistake:
 Command: TypeAlias = Say | Who | Help | Quit | Mistake
 
 
+_PLAIN: Final[dict[str, Command]] = {"/who": Who(), "/help": Help(), "/quit": Quit()}
+
+
 def parse_line(line: str, present: Collection[str] = ()) -> Command | None:
     """
     What `line` asks for; None for a blank one.
@@ -71,7 +74,7 @@ def parse_line(line: str, present: Collection[str] = ()) -> Command | None:
     rest = rest.strip()
     if word == "/msg":
         return _direct(rest, present)
-    plain = {"/who": Who(), "/help": Help(), "/quit": Quit()}.get(word)
+    plain = _PLAIN.get(word)
     if plain is None:
         return Mistake(
             f"There is no command {word}. /help lists them; //… sends a line that begins with a slash."
