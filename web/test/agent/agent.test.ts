@@ -433,7 +433,7 @@ describe("members", () => {
       agent.lock(),
       agent.unlock(),
     ];
-    const listing = agent.listMembers();
+    const listing = agent.fetchMembers();
     await settle();
     const asked = connection.received.slice(1);
     expect(asked).toMatchObject([

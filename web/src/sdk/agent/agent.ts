@@ -304,7 +304,7 @@ export class AgentConnection {
   // --- members -------------------------------------------------------------------------------------------
 
   /** Asks the server who is here; `members` has the same without asking. */
-  listMembers(): Promise<Member[]> {
+  fetchMembers(): Promise<Member[]> {
     return this.outcome((done, failed) => {
       this.whenReady(failed, (driver) =>
         this.ask(driver, { op: "members", id: 1 }, failed, (reply) =>
