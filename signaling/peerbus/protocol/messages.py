@@ -37,8 +37,12 @@ SIGNAL_TYPE: Final = "signal"
 """The type of offers, answers and candidates: live, direct."""
 
 
-class Frame(Struct, frozen=True, tag_field="op", omit_defaults=True, kw_only=True):
-    """What all frames share: nothing but the tag."""
+class Frame(Struct, frozen=True, gc=False, tag_field="op", omit_defaults=True, kw_only=True):
+    """
+    What all frames share: nothing but the tag.
+
+    They hold no cycles (what is decoded cannot), and so the garbage collector need not look at them.
+    """
 
 
 # --- client to server -------------------------------------------------------------------------------------

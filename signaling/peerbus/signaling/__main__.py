@@ -8,6 +8,7 @@ with one line when the server cannot start. Started by the supervisor, and usabl
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import sys
@@ -18,6 +19,7 @@ from peerbus.signaling.config import ConfigError, parse_serve
 from peerbus.signaling.operator_log import escaped, set_up_logging
 
 EXIT_USAGE: Final = 2
+_GC_THRESHOLDS: Final = (20_000, 20, 50)
 _FILES_WANTED: Final = 65_536
 _USAGE: Final = "usage: python -m peerbus.signaling serve [--help] | keys [--help]"
 
@@ -43,6 +45,7 @@ def _serve(arguments: list[str]) -> int:
         config = parse_serve(arguments, os.environ)
         set_up_logging(config.log_level, config.log_format)
         _raise_file_limit()
+        _collect_seldom()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(config))
     except (ConfigError, StartError) as error:
@@ -57,6 +60,17 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     except ImportError:
         return None
     return uvloop.Loop
+
+
+def _collect_seldom() -> None:
+    """
+    Frames come and go by the thousand and hold no cycles: looking for some all the time costs more than it finds.
+
+    What was imported stays for good, and is not looked at again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def _raise_file_limit() -> None:
