@@ -160,7 +160,7 @@ def cut(stage: Stage, shoot: Shoot) -> None:
         page.get_by_test_id("join").click()
         page.get_by_test_id("room").wait_for()
         say(page, "Before the cut.")
-        page.evaluate("window.isCut = true; window.fetch = () => Promise.reject(new TypeError('cut')); window.sockets.forEach(s => s.close())")
+        page.evaluate("window.isCut = true; window.fetch = () => Promise.reject(new TypeError('cut')); window.sockets.forEach(s => { const lost = s.onclose; s.close(); lost({ code: 1006, reason: '' }); })")
         page.locator("[data-state=reconnecting]").wait_for()
         page.get_by_test_id("text").fill("This waits.")
         page.get_by_test_id("send").click()

@@ -56,6 +56,7 @@ function person(member: Member, isSelf: boolean, { direct, remove }: PeopleCallb
     { type: "button", class: "person-main", "data-session": member.sessionId, title: "Write to them alone" },
     sign,
     words,
+    writeSign(),
   );
   main.addEventListener("click", () => direct(member));
   item.append(main);
@@ -70,4 +71,10 @@ function person(member: Member, isSelf: boolean, { direct, remove }: PeopleCallb
     item.append(button);
   }
   return item;
+}
+
+function writeSign(): HTMLElement {
+  const sign = icon("message-circle");
+  sign.classList.add("person-write");
+  return sign;
 }

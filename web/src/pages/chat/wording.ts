@@ -112,8 +112,8 @@ export function reconnectingWording(state: State, inMs: number): Wording {
     tone: "warn",
     title: `Connection lost. ${when}`,
     text: "What you write meanwhile waits and is sent by itself.",
-    code: state.code,
-    correlationId: state.correlationId,
+    // A network that is away has no number to quote; a server that refuses has one.
+    ...(state.correlationId ? { code: state.code, correlationId: state.correlationId } : {}),
   };
 }
 
