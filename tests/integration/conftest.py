@@ -16,7 +16,7 @@ SHORT = {
     "keepalive_ms": 1_500,
     "stalled_reader_ms": 1_500,
     "ping_interval_ms": 1_000,
-    "silence_timeout_ms": 4_000,
+    "silence_timeout_ms": 20_000,
     "resume_window_ms": 4_000,
     "drain_ms": 2_000,
     # One address attacks here, and all its attacks but one are about something else.

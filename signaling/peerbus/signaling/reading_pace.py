@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Final
 
 _BURST_S: Final = 1.0
-_SHARE: Final = 0.5
-"""How much of the server's time one connection may take in the long run."""
+_SLOW_S: Final = 0.01
+_SLOW_SHARE: Final = 0.2
+"""How much of the server's time one connection may take by messages that are slow to read."""
 
 
 class ReadingPace:
-    """`frames_per_s`, and half of the time; a second's worth of both at once. Times are in seconds."""
+    """`frames_per_s`, and a fifth of the time for slow ones; a second's worth of both at once. Times are in seconds."""
 
     __slots__ = ("_frames_per_s", "_paid_until_s")
 
@@ -24,8 +25,10 @@ class ReadingPace:
         self._paid_until_s = 0.0
 
     def took(self, frames: int, began_s: float, ended_s: float) -> None:
-        """So many frames were handled between these two times."""
-        cost_s = max(frames / self._frames_per_s, (ended_s - began_s) / _SHARE)
+        """A message with so many frames was handled between these two times."""
+        cost_s = frames / self._frames_per_s
+        if ended_s - began_s > _SLOW_S:
+            cost_s = max(cost_s, (ended_s - began_s) / _SLOW_SHARE)
         self._paid_until_s = max(self._paid_until_s, ended_s - _BURST_S) + cost_s
 
     def wait_s(self, now_s: float) -> float:
