@@ -20,6 +20,7 @@ from peerbus.signaling.log import (
     Store,
 )
 from peerbus.signaling.log.interface import NOT_A_RETRY
+from tests.support.examples import examples
 from tests.support.log_entries import PAGE_BYTES, StoreMaker, entry, memory_store, sqlite_store
 
 MOST = 130
@@ -249,6 +250,5 @@ class SqliteModel(LogModel):
 TestMemoryModel = MemoryModel.TestCase
 TestSqliteModel = SqliteModel.TestCase
 
-# A quarter of the profile's examples: each opens and closes several databases.
-TestMemoryModel.settings = settings(max_examples=max(1, settings().max_examples // 2))
-TestSqliteModel.settings = settings(max_examples=max(1, settings().max_examples // 4))
+TestMemoryModel.settings = settings(max_examples=examples(0.5))
+TestSqliteModel.settings = settings(max_examples=examples(0.25))
