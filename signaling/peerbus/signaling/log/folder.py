@@ -94,8 +94,11 @@ class DataFolder:
             raise folder_error(self.path, error) from error
 
     def read_witness(self) -> Witness | None:
-        """What the last server left, or `None` if there is nothing readable."""
-        found = _WITNESS_FORM.fullmatch(os.pread(self._witness, 128, 0))
+        """What the last server left, or `None` if there is nothing readable. Raises `StoreError`."""
+        try:
+            found = _WITNESS_FORM.fullmatch(os.pread(self._witness, 128, 0))
+        except OSError as error:
+            raise folder_error(self.path, error) from error
         return Witness(int(found[1]), int(found[2])) if found else None
 
     def write_witness(self, commits: int) -> None:
