@@ -445,7 +445,7 @@ async def test_requests_about_the_channel(agent: AgentConnection, network: FakeN
         agent.lock(),
         agent.unlock(),
     ]
-    listing = agent.list_members()
+    listing = agent.fetch_members()
     await network.sees(7)
     update, by_name, by_session, lock, unlock, members = network.now.sent[1:]
     assert isinstance(update, wire.Update)

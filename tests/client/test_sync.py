@@ -147,7 +147,7 @@ def test_the_other_requests_reach_the_server(agent: AgentConnection, server: Thr
     assert agent.set_attributes({"a": 1}).offset is None
     assert agent.kick("bob", reason="spam").promise is None
     assert agent.lock() == agent.unlock()
-    assert [member.name for member in agent.list_members()] == ["bob"]
+    assert [member.name for member in agent.fetch_members()] == ["bob"]
     assert [one.content for one in agent.receive(limit=1)] == ["kept"]
     kinds = [type(frame) for frame in server.fake.received[1:]]
     assert kinds == [Update, Kick, Lock, Lock, Members, Receive]

@@ -21,7 +21,6 @@ from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Final, TypeVar, Unpack
 
-import aiohttp
 from msgspec import UNSET, UnsetType, structs
 
 from peerbus.client import options as asked
@@ -109,7 +108,6 @@ class AgentConnection(Emitter):
         self._state = State(name="idle")
         self._channel_name = ""
         self._session: SessionLoop | None = None
-        self._http: aiohttp.ClientSession | None = None
         self._connecting: Outcome[AgentConnection] | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -316,7 +314,7 @@ class AgentConnection(Emitter):
 
     # --- the channel --------------------------------------------------------------------------------------------
 
-    def list_members(self) -> Outcome[list[Member]]:
+    def fetch_members(self) -> Outcome[list[Member]]:
         """Asks the server who is in the channel; `members` has the same without asking."""
         return self._request(wire.Members(id=1), lambda reply: reply.members)
 
@@ -387,12 +385,7 @@ class AgentConnection(Emitter):
             self._closed(PeerbusError(error.code, error.message, details=error.details))
             return
         give_up_ms = None if self._connect_timeout is None else int(self._connect_timeout * 1000)
-        self._http = aiohttp.ClientSession(
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": frame.client},
-            timeout=aiohttp.ClientTimeout(total=None),
-        )
-        settings = TransportSettings(self._http, api, self._encoding, self._ssl)
+        settings = TransportSettings(api, self._encoding, self._ssl, frame.client)
         needs_demo_key = self._get_api_key is None and not frame.api_key
         session = SessionLoop(
             ClientSettings(
@@ -538,8 +531,8 @@ class AgentConnection(Emitter):
         was_waiting = self._connecting is not None and not self._connecting.done()
         if self._connecting is not None:
             self._connecting.fail(error, is_expected=is_own)
-        self._ending = asyncio.create_task(_end(session, self._http), name="peerbus-ending")
-        self._http = None
+        if session is not None:
+            self._ending = asyncio.create_task(session.wait_closed(), name="peerbus-ending")
         self._set_state(state or State(name="closed", code=error.code.value, why=error.message))
         if not is_own and not was_waiting:
             self._tell_error(error)
@@ -557,10 +550,3 @@ class AgentConnection(Emitter):
 
     def _tell_error(self, error: Exception) -> None:
         self.emit("error", error)
-
-
-async def _end(session: SessionLoop | None, http: aiohttp.ClientSession | None) -> None:
-    if session is not None:
-        await session.wait_closed()
-    if http is not None:
-        await http.close()

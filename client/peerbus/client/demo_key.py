@@ -29,7 +29,7 @@ async def fetch_demo_key(settings: TransportSettings) -> Secret:
     url = settings.api.demo_key
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     try:
-        async with settings.http.post(url, ssl=settings.ssl, timeout=timeout) as response:
+        async with settings.new_http() as http, http.post(url, timeout=timeout) as response:
             data = await response.read()
             status = response.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -264,9 +264,9 @@ class AgentConnection:
 
     # --- the channel ----------------------------------------------------------------------------------------------
 
-    def list_members(self) -> list[Member]:
+    def fetch_members(self) -> list[Member]:
         """Asks the server who is in the channel."""
-        return self._call(self._agent.list_members)
+        return self._call(self._agent.fetch_members)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> Ack:
         """Replaces what the others see of this agent."""

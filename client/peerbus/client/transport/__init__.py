@@ -58,11 +58,25 @@ class Sink(Protocol):
 class TransportSettings:
     """What every transport of one agent shares."""
 
-    http: aiohttp.ClientSession
     api: Api
     encoding: EncodingName
     ssl: ssl.SSLContext | bool
     """As aiohttp takes it: True checks certificates, False does not."""
+    user_agent: str
+
+    def new_http(self) -> aiohttp.ClientSession:
+        """
+        An HTTP client for one transport.
+
+        Each has its own connections: those of a transport that was given up may be half-open, and whoever took
+        one from a common pool would wait in vain.
+        """
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=self.ssl),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": self.user_agent},
+            timeout=aiohttp.ClientTimeout(total=None),
+        )
 
 
 MakeTransport = Callable[[TransportSettings, Sink], Transport]

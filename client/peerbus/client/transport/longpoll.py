@@ -54,6 +54,7 @@ class LongPollTransport:
             else msgspec.msgpack.Decoder(_Response)
         )
         self._media_type: Final = f"application/{settings.encoding}"
+        self._http: aiohttp.ClientSession | None = None
         self._unsent: list[bytes] = []
         self._has_unsent: Final = asyncio.Event()
         self._max_batch_bytes = MAX_SERVER_BYTES
@@ -90,6 +91,11 @@ class LongPollTransport:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self) -> None:
+        async with self._settings.new_http() as self._http:
+            await self._carry()
+            await asyncio.gather(*([] if self._poller is None else [self._poller]), return_exceptions=True)
+
+    async def _carry(self) -> None:
         if self._sink is not None:
             self._sink.opened()
         try:
@@ -144,9 +150,8 @@ class LongPollTransport:
                 number += 1
                 url = f"{self._address}?post={number}"
                 timeout_s = _CLOSE_TIMEOUT_S if self._is_closing else _MARGIN_S
+                # That a post is taken is no sign of life: the poll's connection may be half-open all the same.
                 await self._request("POST", url, self._codec.join(batch), timeout_s=timeout_s)
-                if self._sink is not None:
-                    self._sink.heard()
 
     async def _request(self, method: str, url: str, body: bytes | None, *, timeout_s: float) -> bytes:
         """
@@ -170,12 +175,12 @@ class LongPollTransport:
             headers["Authorization"] = f"Bearer {self._token}"
         if body is not None:
             headers["Content-Type"] = self._media_type
-        async with self._settings.http.request(
+        assert self._http is not None
+        async with self._http.request(
             method,
             url,
             data=body,
             headers=headers,
-            ssl=self._settings.ssl,
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             allow_redirects=False,
         ) as response:

@@ -61,12 +61,15 @@ class WebSocketTransport:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _run(self) -> None:
+        async with self._settings.new_http() as http:
+            await self._carry(http)
+
+    async def _carry(self, http: aiohttp.ClientSession) -> None:
         names = [name for name, encoding in SUBPROTOCOLS.items() if encoding == self._settings.encoding]
         try:
-            socket = await self._settings.http.ws_connect(
+            socket = await http.ws_connect(
                 self._settings.api.websocket,
                 protocols=names,
-                ssl=self._settings.ssl,
                 max_msg_size=MAX_SERVER_BYTES,
                 timeout=aiohttp.ClientWSTimeout(ws_close=_CLOSE_TIMEOUT_S),
             )

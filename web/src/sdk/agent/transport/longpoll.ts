@@ -120,8 +120,8 @@ class LongPoll implements Transport {
       });
       await expectSuccess(response);
     });
+    // That a post is taken is no sign of life: the poll's connection may be half-open all the same.
     this.posted = number;
-    if (!this.isOver) this.listener.heard();
   }
 
   private async poll(session: ConnectedFrame): Promise<void> {
