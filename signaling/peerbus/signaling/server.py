@@ -104,7 +104,7 @@ class Server:
         if self.membership.is_draining:
             raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
         version = common_version(frame.versions)
-        principal = self.keys.verify(frame.api_key, _wall_ms())
+        principal = self._verify(frame.api_key)
         if frame.mode == "sealed":
             raise ProtocolError(
                 ErrorCode.NOT_SUPPORTED,
@@ -321,7 +321,12 @@ class Server:
         now_ms = _monotonic_ms()
         try:
             self.gate.check(member.peer, now_ms)
-            principal = self._verify(effect.credential, member.peer)
+            try:
+                principal = self._verify(effect.credential)
+            except ProtocolError as error:
+                # A wrong key counts against the address, however it is presented.
+                self.gate.refused(member.peer, error, now_ms)
+                raise
             if channel.key.scope not in (naming.PUBLIC_SCOPE, naming.private_scope(principal.project)):
                 raise ProtocolError(ErrorCode.FORBIDDEN, "The new key belongs to another project.")
             admission = admit(
@@ -356,13 +361,15 @@ class Server:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _verify(self, credential: Secret, peer: Peer) -> Principal:
-        """A wrong key counts against the address, however it is presented."""
+    def _verify(self, credential: Secret) -> Principal:
         try:
             return self.keys.verify(credential, _wall_ms())
         except ProtocolError as error:
-            self.gate.refused(peer, error, _monotonic_ms())
-            raise
+            if error.code is not ErrorCode.UNAUTHORIZED:
+                raise
+        # It may be a key that was made a moment ago.
+        self._refresh_keys()
+        return self.keys.verify(credential, _wall_ms())
 
     def _agent_name(self, frame: Connect, principal: Principal, key: ChannelKey, lineage: bytes) -> str:
         if frame.agent:
