@@ -30,6 +30,7 @@ import {
 } from "./wording";
 
 const HISTORY_PAGE = 50;
+const SPEAK_OF_AWAY_MS = 4_000;
 const CHAT_TYPE = "chat-text";
 
 /** The types that this page wants to have pushed. */
@@ -54,7 +55,8 @@ export class Room {
   private readonly othersTyping = new OthersTyping();
   private readonly banner = byId("banner", HTMLElement);
   private readonly notices = byId("notices", HTMLElement);
-  private readonly away = new Set<string>();
+  /** Who is away, until it was said with the timer that will say it. */
+  private readonly away = new Map<string, ReturnType<typeof setTimeout> | undefined>();
   private clock: ReturnType<typeof setInterval> | undefined;
   private typingTimer: ReturnType<typeof setTimeout> | undefined;
   private retryAt = 0;
@@ -86,7 +88,9 @@ export class Room {
 
   /** The agent is in: shows who is here and what was said. */
   entered(): void {
-    for (const { sessionId, state } of this.agent.members) if (state === "away") this.away.add(sessionId);
+    for (const { sessionId, state } of this.agent.members) {
+      if (state === "away") this.away.set(sessionId, undefined);
+    }
     this.showHead();
     this.showPeople();
     this.composer.isEnabled = true;
@@ -110,6 +114,7 @@ export class Room {
   close(): void {
     clearInterval(this.clock);
     clearTimeout(this.typingTimer);
+    for (const timer of this.away.values()) clearTimeout(timer);
     closeDialogs();
   }
 
@@ -224,22 +229,33 @@ export class Room {
     if (others.length > 0) this.happened(`${listed(others.map(({ name }) => name))} joined`);
     for (const member of updated) this.tellAway(member);
     for (const departure of left) {
-      this.away.delete(departure.sessionId);
+      this.noLongerAway(departure.sessionId);
       if (departure.sessionId !== this.agent.sessionId) this.happened(departureWords(departure));
     }
     this.showPeople();
   }
 
+  /** Says that somebody lost the connection, or is back; a reload of their page is too short to speak of. */
   private tellAway({ sessionId, name, state }: Member): void {
-    const wasAway = this.away.has(sessionId);
-    if (sessionId === this.agent.sessionId || wasAway === (state === "away")) return;
-    if (wasAway) {
-      this.away.delete(sessionId);
-      this.happened(`${name} is back`);
-    } else {
-      this.away.add(sessionId);
-      this.happened(`${name} lost the connection and may come back`);
+    if (sessionId === this.agent.sessionId) return;
+    if (state === "present") {
+      if (this.noLongerAway(sessionId)) this.happened(`${name} is back`);
+    } else if (!this.away.has(sessionId)) {
+      const tell = (): void => {
+        this.away.set(sessionId, undefined);
+        this.happened(`${name} lost the connection and may come back`);
+      };
+      this.away.set(sessionId, setTimeout(tell, SPEAK_OF_AWAY_MS));
     }
+  }
+
+  /** Whether somebody was away so long that it was said. */
+  private noLongerAway(sessionId: string): boolean {
+    const timer = this.away.get(sessionId);
+    const wasTold = this.away.has(sessionId) && timer === undefined;
+    clearTimeout(timer);
+    this.away.delete(sessionId);
+    return wasTold;
   }
 
   private showPeople(): void {

@@ -18,6 +18,7 @@ export const DEMO_KEY = "demo";
 /** Where `receive` once could read from. There is one source of truth here, so it changes nothing. */
 export type PollSource = "AUTO" | "CACHE" | "KAFKA" | "DATABASE";
 const POLL_SOURCES: readonly string[] = ["AUTO", "CACHE", "KAFKA", "DATABASE"];
+const DELIVERIES: readonly string[] = ["durable", "live", "lossy"];
 
 /** What `connect` takes. */
 export interface ConnectOptions {
@@ -160,6 +161,9 @@ function deliveryOf({ ephemeral, delivery }: MessageOptions): Delivery {
       "bad_request",
       `\`ephemeral\` means lossy delivery, which contradicts "${delivery}".`,
     );
+  }
+  if (delivery !== undefined && !DELIVERIES.includes(delivery)) {
+    throw new ProtocolError("bad_request", `\`delivery\` is one of ${DELIVERIES.join(", ")}.`);
   }
   return delivery ?? (ephemeral ? "lossy" : "durable");
 }

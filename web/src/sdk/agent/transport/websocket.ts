@@ -16,6 +16,9 @@ import {
   type TransportSettings,
 } from "./transport";
 
+// A page that is being left has its sockets closed, and in Firefox lives long enough to hear of it. That is not the
+// server's word, and by the end of this time the page is gone.
+const LEAVING_MS = 150;
 // What a browser reports when it was told nothing.
 const NO_STATUS = [1005, 1006];
 
@@ -29,6 +32,7 @@ export function openWebSocket({ base, encoding }: TransportSettings, listener: T
     return { send: () => undefined, close: () => undefined };
   }
   socket.binaryType = "arraybuffer";
+  let closeTimer: ReturnType<typeof setTimeout> | undefined;
   let codec = clientCodec(encoding, MAX_RECEIVED_BYTES);
   socket.onopen = () => {
     codec = clientCodec(chosenEncoding(socket.protocol), MAX_RECEIVED_BYTES);
@@ -37,12 +41,17 @@ export function openWebSocket({ base, encoding }: TransportSettings, listener: T
   socket.onmessage = ({ data }: MessageEvent<string | ArrayBuffer>) => {
     listener.received(codec.decode(typeof data === "string" ? data : new Uint8Array(data)));
   };
-  socket.onclose = ({ code, reason }) => listener.lost(NO_STATUS.includes(code) ? undefined : code, reason);
+  socket.onclose = ({ code, reason, wasClean }) => {
+    const tell = (): void => listener.lost(NO_STATUS.includes(code) ? undefined : code, reason);
+    if (wasClean) closeTimer = setTimeout(tell, LEAVING_MS);
+    else tell();
+  };
   return {
     send(frames: readonly ClientFrame[]) {
       for (const packet of packets(codec, frames)) socket.send(packet);
     },
     close(closeCode, reason) {
+      clearTimeout(closeTimer);
       socket.onopen = socket.onmessage = socket.onclose = null;
       socket.close(closeCode, reason);
     },
