@@ -250,7 +250,7 @@ STEPS = (
 )
 
 
-@settings(max_examples=200)
+@settings(max_examples=2 * settings().max_examples)
 @given(seed=st.integers(0, 2**32 - 1), steps=st.lists(st.sampled_from(STEPS), min_size=40, max_size=120))
 def test_the_promises_hold_through_losses(seed: int, steps: list[str]) -> None:
     model = SessionModel(seed)

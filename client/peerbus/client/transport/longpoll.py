@@ -82,7 +82,11 @@ class LongPollTransport:
         self._has_unsent.set()
         if self._poller is not None:
             self._poller.cancel()
-        if self._task is not None and (not self._address or not self._unsent):
+        if self._task is None:
+            return
+        if self._address and self._unsent:
+            asyncio.get_running_loop().call_later(_CLOSE_TIMEOUT_S, self._task.cancel)
+        else:
             self._task.cancel()
 
     async def wait_closed(self) -> None:
