@@ -22,6 +22,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
 
+from peerbus.client.token import ParticipantToken
 from tests.e2e.members import BrowserMember, Member, PythonMember, Station
 from tests.e2e.network_path import NetworkPath
 from tests.support.live_server import LiveServer, start_server
@@ -134,10 +135,13 @@ class Pages:
         self._contexts.append(context)
         context.set_default_timeout(DEFAULT_TIMEOUT_MS)
         await context.add_init_script(REPORT_REFUSALS)
-        page = await context.new_page()
+        # Pages that a page opens count, too.
+        context.on("page", self._watch)
+        return await context.new_page()
+
+    def _watch(self, page: Page) -> None:
         page.on("pageerror", lambda error: self._on_error(f"{page.url}: {error}"))
         page.on("console", self._on_console)
-        return page
 
     def _on_error(self, text: str) -> None:
         if NETWORK_TROUBLE.search(text) is None:
@@ -198,7 +202,7 @@ LINE_UPS: Final = {
 """Twice three: every kind of member over both transports, and either encoding."""
 
 
-@pytest.fixture(params=LINE_UPS.values(), ids=LINE_UPS.keys())
+@pytest.fixture(params=list(LINE_UPS.values()), ids=list(LINE_UPS))
 def line_up(request: pytest.FixtureRequest) -> tuple[Station, Station, Station]:
     """Three stations, one of each kind."""
     stations: tuple[Station, Station, Station] = request.param
@@ -231,6 +235,13 @@ class Stage:
             *(self(station, channel, name, **options) for station, name in zip(line_up, names, strict=True))
         )
         return anna, ben, cleo
+
+    def token(self, channel: str, name: str, *, ttl_s: int = 3600) -> str:
+        """A participant's token for one channel, which may neither kick nor lock."""
+        key = self.server.developer_key
+        token = ParticipantToken(name=name, project_id="default", api_key_id=key.split("_")[1])
+        token.add_room_grant(room_name=channel, role="user")
+        return token.to_jwt(secret=key, ttl_s=ttl_s)
 
     async def prepare(self, station: Station) -> Member:
         """A member that is not connected yet."""

@@ -35,22 +35,23 @@
   const agent = new AgentConnection();
   for (const event of EVENTS) agent.on(event, (value) => void window.tellTest(event, toJson(value)));
 
+  /** What came of a call: {"ok": value} or {"refused": error}, as JSON. */
+  const outcome = async (call) => {
+    try {
+      return toJson({ ok: await call() });
+    } catch (error) {
+      if (!(error instanceof peerbus.PeerbusError)) throw error;
+      return toJson({ refused: error });
+    }
+  };
+
   window.member = {
-    agent,
-    /** Calls a method; gives {"ok": value} or {"refused": error}, as JSON. */
-    async call(method, argumentsJson) {
-      try {
-        return toJson({ ok: await agent[method](...fromJson(argumentsJson)) });
-      } catch (error) {
-        if (!(error instanceof peerbus.PeerbusError)) throw error;
-        return toJson({ refused: error });
-      }
-    },
+    call: (method, argumentsJson) => outcome(() => agent[method](...fromJson(argumentsJson))),
     /** As `call("connect", …)`, with keys that the test makes if it wants to. */
     connect(optionsJson, asksForKey) {
       const options = fromJson(optionsJson);
       if (asksForKey) options.getApiKey = () => window.keyFromTest();
-      return this.call("connect", toJson([options]));
+      return outcome(() => agent.connect(options));
     },
     /** What the agent's properties say. */
     look: () =>

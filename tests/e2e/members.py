@@ -114,6 +114,10 @@ class Journal:
             self._changed.clear()
             await self._changed.wait()
 
+    def count(self, name: str) -> int:
+        """How many events of that name there were."""
+        return sum(event.name == name for event in self._events)
+
     async def until(
         self, name: str, is_it: Callable[[dict[str, Any]], bool], *, after: int = 0
     ) -> dict[str, Any]:
@@ -162,7 +166,8 @@ class Member(ABC):
 
     async def send(self, content: Any, **options: Any) -> dict[str, Any]:
         """Sends a message; gives the ack, raises `Refused`."""
-        return await self.call("send_message", content=content, **options)
+        ack: dict[str, Any] = await self.call("send_message", content=content, **options)
+        return ack
 
     async def history(self, **range_: Any) -> list[Seen]:
         """Stored messages, as `receive` gives them."""
@@ -209,6 +214,10 @@ class Member(ABC):
     async def state(self, name: str, *, after: int = 0) -> dict[str, Any]:
         """The first state of this name that was told from the `after`-th event on; waits for it."""
         return await self.journal.until("state", lambda value: value["name"] == name, after=after)
+
+    async def is_lost(self) -> dict[str, Any]:
+        """The state `closed`, once it is reached: the end, after which nothing is tried any more."""
+        return await self.state("closed")
 
     async def gap(self, *, after: int = 0) -> dict[str, Any]:
         """The first announcement of a gap from the `after`-th event on; waits for it."""

@@ -52,7 +52,8 @@ class NetworkPath:
         self._is_cut = False
 
     def cut_half(self) -> None:
-        """The client's connections break, and the server does not notice: its side of them stays open."""
+        """As `cut`, but the server does not notice: its side of the connections stays open."""
+        self._is_cut = True
         for link in self._links:
             link.abort_client()
 

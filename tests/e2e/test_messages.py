@@ -61,19 +61,12 @@ async def test_content_arrives_as_it_was_sent(line_up: LineUp, join: Stage, chan
     for sender in three:
         for content in contents:
             await sender.send(content, type="sample", metadata={"by": sender.name, "of": JSON_CONTENT})
-        await sender.send("last", custom_event_type="end", reply_to="some-id")
+        await sender.send(f"end of {sender.name}", custom_event_type="end", reply_to="some-id")
     for member in three:
-        heard = await asyncio.gather(
-            *(
-                member.journal.until(
-                    "message",
-                    lambda value, name=sender.name: (value["content"], value["sender"]) == ("last", name),
-                )
-                for sender in three
-                if sender is not member
-            )
-        )
-        assert all((end["custom_event_type"], end["reply_to"]) == ("end", "some-id") for end in heard)
+        for sender in three:
+            if sender is not member:
+                end = await member.hears(f"end of {sender.name}")
+                assert (end.custom_event_type, end.reply_to) == ("end", "some-id")
         for sender in three:
             if sender is not member:
                 samples = [
