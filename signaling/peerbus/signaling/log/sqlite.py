@@ -17,41 +17,33 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from peerbus.protocol.errors import ErrorCode
 from peerbus.signaling.log.folder import DataFolder
 from peerbus.signaling.log.interface import (
     IDEMPOTENCY_RETENTION_MS,
     MESSAGES_MAX_PER_CHANNEL,
-    NOT_A_RETRY,
     TRIM_ROWS_MAX,
     Append,
-    Appended,
     AppendResult,
     ChannelKey,
     ChannelState,
-    Conflict,
     Delivery,
     Page,
     Range,
-    Refused,
     StoreError,
     UnknownChannelError,
-    trimmed_tail,
 )
+from peerbus.signaling.log.plan import First, Plan, Retry, plan_group, retry_of
 from peerbus.signaling.log.rows import (
     INSERT_CHANNEL,
     INSERT_ENTRY,
-    OFFSET_MAX,
     ChannelRow,
     delete_below,
-    entry_row,
     read_page,
     select_channel,
 )
 from peerbus.signaling.log.schema import (
-    CHANNELS_MAX,
     Connection,
     check_or_create,
     connect,
@@ -78,31 +70,12 @@ _SELECT_RETRIES: Final = (
 )
 _DELETE_RETRY: Final = "DELETE FROM retries WHERE channel = ? AND identity = ? AND idempotency_key = ?"
 
-# (channel number, identity, key), and the (offset, time_ms, fingerprint) that stands under it.
-_Retry = tuple[int, str, str]
-_First = tuple[int, int, bytes]
-
 
 class Opening(NamedTuple):
     """What was found when the store was opened: a new database; else why it got new epochs, if it did."""
 
     created: bool
     restored: str | None
-
-
-class _Plan:
-    """What one group comes to: its results, the rows to insert, and the channels' heads and tails
-    afterwards.
-    """
-
-    __slots__ = ("entries", "heads", "results", "retries", "tails")
-
-    def __init__(self) -> None:
-        self.results: list[AppendResult] = []
-        self.entries: list[tuple[Any, ...]] = []
-        self.retries: list[tuple[Any, ...]] = []
-        self.heads: dict[ChannelRow, int] = {}
-        self.tails: dict[ChannelRow, int] = {}
 
 
 class SqliteStore:
@@ -135,7 +108,7 @@ class SqliteStore:
         self._epoch = ""
         self._commits = 0
         self._is_proven = True
-        self._sweep_after: _Retry | None = None
+        self._sweep_after: Retry | None = None
         self._sweep_due_ms = 0
         self._writer: Connection | None = None
         self._readers: deque[sqlite3.Connection] = deque()
@@ -277,40 +250,10 @@ class SqliteStore:
                 self._commit(db, plan)
             return plan.results
 
-    def _plan(self, db: Connection, group: Sequence[Append], first: dict[_Retry, _First]) -> _Plan:
-        """What the group comes to, when `first` stands under its keys. Adds to `first`."""
-        plan = _Plan()
-        results, heads = plan.results, plan.heads
-        for append in group:
-            channel = self._find(db, append.channel)
-            if channel is None:
-                results.append(Refused(ErrorCode.NOT_FOUND, "the channel was never opened"))
-                continue
-            offset = heads.get(channel, channel.head) + 1
-            if offset > OFFSET_MAX or channel.no >= CHANNELS_MAX:
-                results.append(Refused(ErrorCode.QUOTA_EXCEEDED, "the log has no more numbers to give"))
-                continue
-            retry = _retry(channel, append)
-            earlier = first.get(retry) if retry is not None else None
-            if earlier is not None:
-                results.append(_as_before(append, *earlier))
-                continue
-            if append.is_retry:
-                results.append(NOT_A_RETRY)
-                continue
-            if retry is not None:
-                first[retry] = record = (offset, append.time_ms, append.fingerprint)
-                plan.retries.append(retry + record)
-            heads[channel] = offset
-            plan.entries.append(entry_row(channel.id_of(offset), append))
-            results.append(Appended(offset, append.time_ms))
-        for channel, head in heads.items():
-            tail = trimmed_tail(channel.tail, head, self._messages_max)
-            if tail > channel.tail:
-                plan.tails[channel] = tail
-        return plan
+    def _plan(self, db: Connection, group: Sequence[Append], first: dict[Retry, First]) -> Plan:
+        return plan_group(group, lambda key: self._find(db, key), first, self._messages_max)
 
-    def _commit(self, db: Connection, plan: _Plan) -> None:
+    def _commit(self, db: Connection, plan: Plan) -> None:
         if not plan.entries:
             return
         new = [channel for channel in plan.heads if not channel.stored]
@@ -331,12 +274,12 @@ class SqliteStore:
         for channel, tail in plan.tails.items():
             channel.tail = tail
 
-    def _first_appends(self, db: Connection, group: Sequence[Append]) -> dict[_Retry, _First]:
+    def _first_appends(self, db: Connection, group: Sequence[Append]) -> dict[Retry, First]:
         """What stands in the database under the group's keys."""
-        first: dict[_Retry, _First] = {}
+        first: dict[Retry, First] = {}
         for append in group:
             channel = self._find(db, append.channel)
-            retry = _retry(channel, append) if channel is not None else None
+            retry = retry_of(channel, append) if channel is not None else None
             if retry is not None:
                 found = db.execute(_SELECT_RETRY, retry).fetchone()
                 if found is not None:
@@ -451,19 +394,6 @@ class SqliteStore:
                 self._writer = None
                 _close(db)
             raise failure from error
-
-
-def _retry(channel: ChannelRow, append: Append) -> _Retry | None:
-    """Under what an append is remembered, if it is."""
-    key = append.idempotency_key
-    return None if key is None else (channel.no, append.identity, key)
-
-
-def _as_before(append: Append, offset: int, time_ms: int, fingerprint: bytes) -> AppendResult:
-    """The answer to an append under whose key something stands."""
-    if fingerprint != append.fingerprint:
-        return Conflict(offset)
-    return Appended(offset, time_ms, duplicate=True)
 
 
 def _roll_back(db: Connection) -> None:
