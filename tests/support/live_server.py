@@ -28,6 +28,18 @@ import pytest
 START_TIMEOUT_S: Final = 60.0
 STOP_TIMEOUT_S: Final = 60.0
 
+_ON_A_SMALL_DISK: Final = """
+disk=$0 size=$1; shift
+inside='mount -t tmpfs -o "size=$1,mode=700" none "$0" && shift && exec "$@"'
+for namespace in 'unshare --mount' 'unshare --map-root-user --mount'; do
+    if $namespace true 2>/dev/null; then
+        exec $namespace sh -c "$inside" "$disk" "$size" "$@"
+    fi
+done
+echo 'cannot make a mount namespace: run as root, or allow unprivileged user namespaces' >&2
+exit 1
+"""
+
 UNCLEAN: Final = re.compile(r"Traceback|never retrieved|Unclosed|was destroyed|Warning:|Fatal |failed:")
 """What never stands in the log of a healthy server, whatever its clients did."""
 
@@ -37,6 +49,7 @@ class LiveServer:
     One data folder, and the process that serves it now.
 
     `settings` are the names of limits and flags as in `config`, without `PEERBUS_`: `demo=True`, `frame_bytes=4096`.
+    With `disk_bytes` the data folder is a file system of that size, which is gone with the process.
     """
 
     def __init__(
@@ -44,14 +57,17 @@ class LiveServer:
         folder: Path,
         settings: dict[str, object],
         *,
-        prefix: tuple[str, ...] = (),
+        disk_bytes: int | None = None,
         host: str = "127.0.0.1",
     ) -> None:
         self.data_dir: Final = folder / "data"
         self.host: Final = host
         self.port = 0
         self.developer_key = ""
-        self._prefix: Final = prefix
+        self._prefix: list[str] = []
+        if disk_bytes is not None:
+            self.data_dir.mkdir()
+            self._prefix = ["sh", "-c", _ON_A_SMALL_DISK, str(self.data_dir), str(disk_bytes)]
         self._log_path: Final = folder / "server.log"
         self._log_path.touch()
         self._environment: Final = _environment(settings)
@@ -83,6 +99,11 @@ class LiveServer:
         return self._log_path.read_text("utf-8", "replace")
 
     @property
+    def data_dir_as_it_sees_it(self) -> Path:
+        """The data folder by a path that leads there also when it is in a mount namespace of its own."""
+        return Path(f"/proc/{self.pid}/root{self.data_dir}")
+
+    @property
     def rss_bytes(self) -> int:
         """Resident memory."""
         pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
@@ -92,6 +113,17 @@ class LiveServer:
     def descriptors(self) -> int:
         """Open file descriptors."""
         return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    @property
+    def sockets(self) -> int:
+        """Those of them that are sockets, the listening one included."""
+        return sum(self._is_socket(name) for name in os.listdir(f"/proc/{self.pid}/fd"))
+
+    def _is_socket(self, name: str) -> bool:
+        try:
+            return os.readlink(f"/proc/{self.pid}/fd/{name}").startswith("socket:")
+        except FileNotFoundError:
+            return False
 
     # --- what can be done with it -------------------------------------------------------------------------------
 
@@ -214,8 +246,8 @@ class _Lines:
 class StartServer(Protocol):
     """The fixture `start_server`."""
 
-    def __call__(self, *, prefix: tuple[str, ...] = (), **settings: object) -> LiveServer:
-        """Starts a server; `prefix` is a command that runs the rest of its arguments, as `prlimit` does."""
+    def __call__(self, *, disk_bytes: int | None = None, **settings: object) -> LiveServer:
+        """Starts a server; the arguments are those of `LiveServer`."""
 
 
 @pytest.fixture
@@ -223,10 +255,10 @@ def start_server(tmp_path: Path) -> Iterator[StartServer]:
     """Starts servers, each with a folder of its own, and stops what still runs at the end of the test."""
     started: list[LiveServer] = []
 
-    def start(*, prefix: tuple[str, ...] = (), **settings: object) -> LiveServer:
+    def start(*, disk_bytes: int | None = None, **settings: object) -> LiveServer:
         folder = tmp_path / f"server-{len(started)}"
         folder.mkdir()
-        server = LiveServer(folder, settings, prefix=prefix)
+        server = LiveServer(folder, settings, disk_bytes=disk_bytes)
         started.append(server)
         server.start()
         return server

@@ -64,6 +64,10 @@ class RawSocket:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._socket.close()
 
+    def detach(self) -> socket.socket:
+        """The socket itself, for whoever goes on with it."""
+        return self._socket
+
     def set_timeout(self, timeout_s: float) -> None:
         self._socket.settimeout(timeout_s)
 
