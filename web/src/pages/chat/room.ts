@@ -410,6 +410,8 @@ export class Room {
       this.list.show(this.transcript.rows());
       byId("skeleton", HTMLElement).hidden = this.hasHistory;
       byId("empty", HTMLElement).hidden = !this.hasHistory || this.transcript.hasMessages;
+      const isAloneBehindPassword = this.agent.channel?.hasPassword && this.agent.members.length === 1;
+      byId("empty-password", HTMLElement).hidden = !isAloneBehindPassword;
       const waiting = this.agent.isConnected ? 0 : this.transcript.waiting;
       byId("queued", HTMLElement).textContent = queuedWords(waiting);
       if (this.list.isNearEnd && !document.hidden) this.noteRead();
