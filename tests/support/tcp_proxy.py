@@ -26,6 +26,8 @@ class TcpProxy:
         self.is_down = False
         """New connections are refused, too."""
         self.connections = 0
+        self.bytes_per_s: int | None = None
+        """How fast each connection is read by its client; None: as fast as it can."""
 
     @property
     def url(self) -> str:
@@ -82,6 +84,9 @@ class TcpProxy:
             while data := await source.read(65_536):
                 if sink in self._frozen:
                     continue
+                if self.bytes_per_s is not None and sink is pair[0]:
+                    # Nothing more is taken from the server meanwhile.
+                    await asyncio.sleep(len(data) / self.bytes_per_s)
                 sink.write(data)
                 await sink.drain()
         except OSError:
