@@ -58,6 +58,7 @@ const CONNECTED = {
 let asked: Asked[];
 let told: string[];
 let transport: Transport;
+const BOUNDS = { bytes: 65_536, frames: 256 };
 
 function fakeFetch(address: string, init: RequestInit = {}): Promise<Response> {
   return new Promise((resolve, reject) => {
@@ -115,7 +116,7 @@ beforeEach(() => {
 /** A transport whose session exists; its first poll is request 1. */
 async function connected(): Promise<void> {
   await vi.waitFor(() => expect(told).toEqual(["opened"]), { interval: 1 });
-  transport.send([CONNECT]);
+  transport.send([CONNECT], BOUNDS);
   (await request(0)).answer(frames(1, CONNECTED));
   await request(1);
 }
@@ -144,8 +145,8 @@ describe("long-poll", () => {
 
   test("numbers its posts and sends one after the other", async () => {
     await connected();
-    transport.send([{ op: "ping" }]);
-    transport.send([{ op: "members", id: 2 }, { op: "ping" }]);
+    transport.send([{ op: "ping" }], BOUNDS);
+    transport.send([{ op: "members", id: 2 }, { op: "ping" }], BOUNDS);
     const first = await request(2);
     expect(first).toMatchObject({ method: "POST", path: "/v1/longpoll/s%2F1?post=1" });
     expect(asked).toHaveLength(3);
@@ -159,7 +160,7 @@ describe("long-poll", () => {
 
   test("repeats a request that the network lost, under the same number", async () => {
     await connected();
-    transport.send([{ op: "ping" }]);
+    transport.send([{ op: "ping" }], BOUNDS);
     (await request(2)).cut();
     await vi.advanceTimersByTimeAsync(500);
     expect((await request(3)).path).toContain("post=1");
@@ -186,14 +187,14 @@ describe("long-poll", () => {
 
   test("reports a refused handshake as the error that it is", async () => {
     await vi.waitFor(() => expect(told).toEqual(["opened"]));
-    transport.send([CONNECT]);
+    transport.send([CONNECT], BOUNDS);
     (await request(0)).answer(problem(409, "name_taken"));
     await vi.waitFor(() => expect(told).toEqual(["opened", "error"]));
   });
 
   test("reports what is no answer of the server as a loss", async () => {
     await vi.waitFor(() => expect(told).toEqual(["opened"]));
-    transport.send([CONNECT]);
+    transport.send([CONNECT], BOUNDS);
     (await request(0)).answer(new Response("<h1>Bad gateway</h1>", { status: 502 }));
     await vi.waitFor(() => expect(told[1]).toMatch(/^lost undefined .*HTTP 502/));
   });
@@ -206,7 +207,7 @@ describe("long-poll", () => {
 
   test("is silent once closed, but lets the last post go", async () => {
     await connected();
-    transport.send([{ op: "bye" }]);
+    transport.send([{ op: "bye" }], BOUNDS);
     transport.close(1000, "bye");
     const bye = await request(2);
     expect(bye.frames.map(({ op }) => op)).toEqual(["bye"]);

@@ -9,6 +9,7 @@ import {
   pillWording,
   queuedWords,
   reconnectingWording,
+  spokenWords,
   typingWords,
 } from "../../src/pages/chat/wording";
 import { duration } from "../../src/pages/duration";
@@ -40,14 +41,17 @@ describe("the connection", () => {
     expect(pillWording(given, inMs).words).toBe(words);
   });
 
-  test("that is lost has a countdown, and a reference only where a server gave one", () => {
+  test("that is lost says what happens to what one writes, and has a reference only where a server gave one", () => {
     const lost = state({ name: "reconnecting", code: "connect_failed", why: "x" });
-    expect(reconnectingWording(lost, 1_500)).toMatchObject({
-      title: "Connection lost. Trying again in 2 s.",
-    });
-    expect(reconnectingWording(lost, 0)).not.toHaveProperty("code");
+    expect(reconnectingWording(lost).text).toContain("waits, and is sent then");
+    expect(reconnectingWording(lost)).not.toHaveProperty("code");
     const refused = state({ name: "reconnecting", code: "overloaded", correlationId: "c1" });
-    expect(reconnectingWording(refused, 0)).toMatchObject({ code: "overloaded", correlationId: "c1" });
+    expect(reconnectingWording(refused)).toMatchObject({ code: "overloaded", correlationId: "c1" });
+  });
+
+  test("is spoken of without its countdown", () => {
+    expect(spokenWords({ name: "reconnecting" })).toBe("Connection lost, reconnecting");
+    expect(spokenWords({ name: "connected" })).toBe("Connected");
   });
 
   test("that was ended on purpose needs no words", () => {

@@ -36,12 +36,16 @@ export class Composer {
 
   /** Everything from here goes to this person; `undefined`: to everyone. */
   writeTo(name: string | undefined): void {
+    this.address(name);
+    this.focus();
+  }
+
+  private address(name: string | undefined): void {
     this.to = name;
     this.direct.hidden = name === undefined;
     this.directName.textContent = name ?? "";
     this.form.classList.toggle("is-direct", name !== undefined);
     this.text.placeholder = name === undefined ? "Message everyone" : `Message ${name} alone`;
-    this.focus();
   }
 
   set isEnabled(isEnabled: boolean) {
@@ -52,8 +56,9 @@ export class Composer {
   clear(): void {
     this.text.value = "";
     this.grow();
-    this.to = undefined;
-    this.writeTo(undefined);
+    this.address(undefined);
+    // On a phone the focus brings up the keyboard, before one has read anything.
+    if (matchMedia("(hover: hover)").matches) this.focus();
   }
 
   focus(): void {

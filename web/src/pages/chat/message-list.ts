@@ -29,17 +29,24 @@ export class MessageList {
   private readonly scroller: HTMLElement;
   private readonly retry: (key: string) => void;
   private readonly shown = new Map<string, Shown>();
+  // A keyboard that comes up, or a composer that grows, must not hide the last message.
+  private readonly resizing = new ResizeObserver(() => {
+    if (this.isAtEnd) this.toEnd();
+  });
   private isAtEnd = true;
 
   constructor(list: HTMLElement, scroller: HTMLElement, retry: (key: string) => void) {
     this.list = list;
     this.scroller = scroller;
     this.retry = retry;
-    scroller.addEventListener("scroll", () => this.noteScroll(), { passive: true });
-    // A keyboard that comes up, or a composer that grows, must not hide the last message.
-    new ResizeObserver(() => {
-      if (this.isAtEnd) this.toEnd();
-    }).observe(scroller);
+    scroller.addEventListener("scroll", this.noteScroll, { passive: true });
+    this.resizing.observe(scroller);
+  }
+
+  /** Lets the elements of the page go. */
+  close(): void {
+    this.scroller.removeEventListener("scroll", this.noteScroll);
+    this.resizing.disconnect();
   }
 
   /** Whether the newest message is in sight. */
@@ -75,10 +82,10 @@ export class MessageList {
     }
   }
 
-  private noteScroll(): void {
+  private readonly noteScroll = (): void => {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
     this.isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
-  }
+  };
 
   /** The element of a row: the one that is there as far as it says the same, else a new one in its place. */
   private elementOf(row: Row): HTMLElement {

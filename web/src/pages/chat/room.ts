@@ -10,7 +10,7 @@ import type { Member, Message, Presence, State } from "../../sdk/agent/records";
 import { ProtocolError } from "../../sdk/protocol/errors";
 import { byId } from "../elements/element";
 import { icon } from "../elements/icon";
-import { type Action, notice } from "../elements/notice";
+import { type Action, notice, type Wording } from "../elements/notice";
 import { Composer } from "./composer";
 import { askToRemove, closeDialogs, showOpenness, showPeopleSheet, showShare } from "./dialogs";
 import { MessageList } from "./message-list";
@@ -26,6 +26,7 @@ import {
   pillWording,
   queuedWords,
   reconnectingWording,
+  spokenWords,
   typingWords,
 } from "./wording";
 
@@ -105,13 +106,14 @@ export class Room {
     this.composer.isEnabled = state.name !== "closed";
     clearInterval(this.clock);
     if (state.name === "reconnecting") this.clock = setInterval(() => this.showState(), 1_000);
-    this.banner.replaceChildren();
     this.showState();
+    this.showBanner(state);
     this.draw();
   }
 
   /** The page is used for something else from here on. */
   close(): void {
+    this.list.close();
     clearInterval(this.clock);
     clearTimeout(this.typingTimer);
     for (const timer of this.away.values()) clearTimeout(timer);
@@ -180,6 +182,9 @@ export class Room {
   }
 
   private async loadHistory(): Promise<void> {
+    // What was said before is not read out all at once.
+    const messages = byId("messages", HTMLElement);
+    messages.ariaBusy = "true";
     try {
       const { messages, isComplete } = await this.agent.receive({ limit: HISTORY_PAGE, types: [CHAT_TYPE] });
       this.transcript.older(messages, (message) => this.isOwn(message));
@@ -188,6 +193,9 @@ export class Room {
       this.showHistory(true);
       this.tellTrouble(error as ProtocolError);
     }
+    setTimeout(() => {
+      messages.ariaBusy = "false";
+    });
   }
 
   private async loadEarlier(): Promise<void> {
@@ -349,30 +357,24 @@ export class Room {
 
   private showState(): void {
     const { state } = this.agent;
-    const inMs = this.retryAt - performance.now();
-    const { tone, words } = pillWording(state, inMs);
+    const { tone, words } = pillWording(state, this.retryAt - performance.now());
     const pill = byId("connection", HTMLElement);
-    const text = pill.textContent;
     pill.className = `pill connection ${tone ? `tone-${tone}` : ""}`;
     pill.dataset["state"] = state.name;
-    if (text !== words) {
-      const dot = document.createElement("span");
-      dot.className = "dot";
-      pill.replaceChildren(dot, words);
-    }
-    this.showBanner(state, inMs);
+    if (pill.textContent === words) return;
+    const dot = document.createElement("span");
+    dot.className = "dot";
+    pill.replaceChildren(dot, words);
   }
 
-  private showBanner(state: State, inMs: number): void {
-    const wording = state.name === "reconnecting" ? reconnectingWording(state, inMs) : endWording(state);
-    if (state.name === "connected" || !wording) {
-      this.banner.replaceChildren();
-      return;
-    }
-    const title = this.banner.querySelector(".title");
-    // Only the seconds change: the buttons stay where they are.
-    if (title) title.textContent = wording.title;
-    else this.banner.replaceChildren(notice(wording, this.remedies(state)));
+  private showBanner(state: State): void {
+    let wording: Wording | undefined;
+    if (state.name === "reconnecting") wording = reconnectingWording(state);
+    else if (state.name === "closed") wording = endWording(state);
+    this.banner.replaceChildren(...(wording ? [notice(wording, this.remedies(state))] : []));
+    const spoken = byId("connection-spoken", HTMLElement);
+    const words = spokenWords(state);
+    if (spoken.textContent !== words) spoken.textContent = words;
   }
 
   private remedies(state: State): Action[] {

@@ -28,6 +28,10 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
   revoked: ["The key was withdrawn", "Ask whoever gave it to you for another one."],
   expired: ["The key has expired", "Join again; with a key of your own, enter a new one."],
   forbidden: ["The key does not allow this", "{why} Ask for one that does."],
+  kicked: [
+    "You were removed from this channel",
+    "It does not take you back for now. Ask whoever removed you, or join another channel.",
+  ],
   channel_locked: ["The channel is locked", "Nobody new may come in. Ask somebody inside to unlock it."],
   channel_full: ["The channel is full", "{why} Try again later."],
   channel_mismatch: [
@@ -105,13 +109,18 @@ export function pillWording(state: State, inMs: number): PillWording {
   }
 }
 
-/** What stands above the messages while the connection is away. */
-export function reconnectingWording(state: State, inMs: number): Wording {
-  const when = inMs > 0 ? `Trying again in ${seconds(inMs)}.` : "Trying again now.";
+/** What a screen reader says of the connection: the state, without the countdown. */
+export function spokenWords(state: Pick<State, "name">): string {
+  const words = { idle: "", connecting: "Connecting", connected: "Connected", closed: "Not connected" };
+  return state.name === "reconnecting" ? "Connection lost, reconnecting" : words[state.name];
+}
+
+/** What stands above the messages while the connection is away; the countdown is in the pill. */
+export function reconnectingWording(state: State): Wording {
   return {
     tone: "warn",
-    title: `Connection lost. ${when}`,
-    text: "What you write meanwhile waits and is sent by itself.",
+    title: "Connection lost",
+    text: "It is tried again by itself. What you write meanwhile waits, and is sent then.",
     // A network that is away has no number to quote; a server that refuses has one.
     ...(state.correlationId ? { code: state.code, correlationId: state.correlationId } : {}),
   };

@@ -281,10 +281,14 @@ export class AgentConnection {
    */
   sendMessage(message: MessageOptions | string): Promise<Ack> {
     return this.outcome((done, failed) => {
-      const frame = sendFrameOf(typeof message === "string" ? { content: message } : message);
+      const options = typeof message === "string" ? { content: message } : message;
+      const frame = sendFrameOf(options);
       this.whenReady(failed, (driver) => {
         if (frame.delivery === "lossy") done(lossyAck(!driver.sendLossy(frame)));
-        else this.ask(driver, frame, failed, (reply) => done(ackOf(reply as Extract<Reply, { op: "ack" }>)));
+        else {
+          const answered = (reply: Reply): void => done(ackOf(reply as Extract<Reply, { op: "ack" }>));
+          this.ask(driver, frame, failed, answered, options.timeoutMs);
+        }
       });
     });
   }
@@ -508,8 +512,10 @@ export class AgentConnection {
     frame: ClientFrame | SendFrame,
     failed: (error: Error) => void,
     done: (reply: Reply) => void,
+    timeoutMs?: number | null,
   ): void {
-    this.replies.set(driver.request(frame), { done, failed });
+    const options = timeoutMs === undefined ? {} : { timeoutMs };
+    this.replies.set(driver.request(frame, options), { done, failed });
   }
 
   private takeReply(handle: number) {

@@ -14,6 +14,7 @@ import type { Action, Event } from "../protocol/session/outputs";
 import type { TransportName } from "../protocol/session/paths";
 import type { ClientSettings } from "../protocol/session/settings";
 import type { Environment } from "./environment";
+import type { PacketBounds } from "./transport/packets";
 import type { Transport, TransportListener, TransportSettings } from "./transport/transport";
 
 /** What the driver tells, and whom it asks for a new key. */
@@ -21,6 +22,9 @@ export interface DriverHooks {
   happened(event: Event): void;
   fetchKey(): Promise<string>;
 }
+
+/** As long as the server has not said what it takes there is nothing to send but `connect`. */
+const CONNECT_ALONE: PacketBounds = { bytes: 65_536, frames: 1 };
 
 export class Driver {
   readonly session: ClientSession;
@@ -110,12 +114,17 @@ export class Driver {
 
   private flushOnce(): boolean {
     const frames = this.session.framesToSend();
-    if (frames.length > 0) this.transport?.send(frames);
+    if (frames.length > 0) this.transport?.send(frames, this.bounds);
     const actions = this.session.actionsToDo();
     for (const action of actions) this.perform(action);
     const events = this.session.events();
     for (const event of events) this.hooks.happened(event);
     return frames.length + actions.length + events.length > 0;
+  }
+
+  private get bounds(): PacketBounds {
+    const limits = this.session.connected?.limits;
+    return limits ? { bytes: limits.frame_bytes, frames: limits.batch_frames } : CONNECT_ALONE;
   }
 
   private perform(action: Action): void {

@@ -4,7 +4,7 @@
  * Owns the names of the options, their defaults and their checks. Never connects or sends.
  */
 
-import { fromHex, randomBytes, toBase64Url } from "../crypto/bytes";
+import { fromBase64, fromHex, randomBytes, toBase64Url } from "../crypto/bytes";
 import { checkAgentName, checkChannelName } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type { ConnectFrame, ReceiveFrame, SendFrame } from "../protocol/frames.gen";
@@ -42,9 +42,11 @@ export interface ConnectOptions {
   /** Accepted; a session id is public and resumes nothing, which happens by itself (`resumeKey`). */
   readonly sessionId?: string | null | undefined;
   /** The expected channel, as `agent.channel.id` tells it; another one is refused. */
-  readonly channelId?: string | null | undefined;
+  readonly channelId?: string | Uint8Array | null | undefined;
   /** Only messages of these types, separated by commas, are pushed. */
   readonly customEventType?: string | readonly string[] | null | undefined;
+  /** The same as `customEventType`, for message types. */
+  readonly types?: readonly string[] | null | undefined;
   readonly pollSource?: PollSource | undefined;
   /** What the other members see of this one. */
   readonly attributes?: Readonly<Record<string, unknown>> | undefined;
@@ -78,6 +80,8 @@ export interface MessageOptions {
   readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   /** Made by the SDK for durable messages if there is none. */
   readonly idempotencyKey?: string | undefined;
+  /** How long to wait for the ack; by default what `connect` was given, or 30 s. null: as long as it takes. */
+  readonly timeoutMs?: number | null | undefined;
 }
 
 /** What `receive` takes; both bounds are exclusive. */
@@ -105,7 +109,7 @@ export function describedBy(
     scope: options.apiKeyScope ?? "private",
     mode: "open",
     auto_receive: options.autoReceive ?? true,
-    types: typeList(options.customEventType),
+    types: typeList(options.types, options.customEventType),
     attributes: options.attributes ?? {},
     capabilities: options.capabilities ?? [],
     ...(options.channelId ? { channel_id: channelIdOf(options.channelId) } : {}),
@@ -144,7 +148,7 @@ export function receiveFrameOf(options: ReceiveOptions): ReceiveFrame {
     ...(options.after === undefined ? {} : { after: options.after }),
     ...(options.before === undefined ? {} : { before: options.before }),
     ...(options.limit === undefined ? {} : { limit: options.limit }),
-    types: options.types ?? typeList(options.customEventType),
+    types: typeList(options.types, options.customEventType),
   };
 }
 
@@ -168,22 +172,34 @@ function deliveryOf({ ephemeral, delivery }: MessageOptions): Delivery {
   return delivery ?? (ephemeral ? "lossy" : "durable");
 }
 
-function typeList(given: string | readonly string[] | null | undefined): readonly string[] {
-  const names = typeof given === "string" ? given.split(",") : (given ?? []);
-  return names.map((name) => name.trim()).filter((name) => name !== "");
+/** Types from `types: ["a", "b"]` and `customEventType: "a,b"`, without repetition. */
+function typeList(...lists: readonly (string | readonly string[] | null | undefined)[]): readonly string[] {
+  const names = lists.flatMap((given) => (typeof given === "string" ? given.split(",") : (given ?? [])));
+  return [...new Set(names.map((name) => name.trim()).filter((name) => name !== ""))];
 }
 
-function channelIdOf(text: string): Uint8Array {
-  if (!/^[0-9a-f]{64}$/i.test(text)) {
-    throw new ProtocolError(
-      "bad_request",
-      "`channelId` has 64 hexadecimal digits; `agent.channel.id` tells it.",
-    );
+/** A channel id from its 32 bytes, from hex or from base64 (either alphabet). */
+function channelIdOf(given: string | Uint8Array): Uint8Array {
+  const bytes = typeof given === "string" ? decoded(given) : given;
+  if (bytes?.length === 32) return bytes;
+  throw new ProtocolError(
+    "bad_request",
+    "`channelId` has 64 hexadecimal digits; `agent.channel.id` tells it.",
+  );
+}
+
+function decoded(text: string): Uint8Array | undefined {
+  const padding = "=".repeat((4 - (text.length % 4)) % 4);
+  try {
+    return text.length === 64
+      ? fromHex(text)
+      : fromBase64(text.replaceAll("-", "+").replaceAll("_", "/") + padding);
+  } catch {
+    return undefined;
   }
-  return fromHex(text);
 }
 
 function checkPollSource(source: string | undefined): void {
-  if (source === undefined || POLL_SOURCES.includes(source)) return;
+  if (source === undefined || POLL_SOURCES.includes(source.toUpperCase())) return;
   throw new ProtocolError("bad_request", `\`pollSource\` is one of ${POLL_SOURCES.join(", ")}.`);
 }

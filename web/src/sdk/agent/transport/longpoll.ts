@@ -10,7 +10,7 @@ import { errorInfo, ProtocolError } from "../../protocol/errors";
 import type { ClientFrame, ConnectedFrame, ErrorFrame, ServerFrame } from "../../protocol/frames.gen";
 import { longPollAddress } from "../address";
 import { problemOf } from "../problem";
-import { packets } from "./packets";
+import { type PacketBounds, packets } from "./packets";
 import {
   MAX_RECEIVED_BYTES,
   type Transport,
@@ -21,6 +21,8 @@ import {
 /** How often in a row a request of a running session may fail before the session counts as lost. */
 const TRIES = 4;
 const PAUSE_MS = 500;
+/** So much outlives the page if it is sent while it goes; a browser allows all its requests 64 KiB together. */
+const LAST_WORDS_BYTES = 2_048;
 
 /** The session's address is gone, or the server refused the request. */
 class Refused extends Error {
@@ -67,8 +69,8 @@ class LongPoll implements Transport {
     if (!this.isOver) this.listener.opened();
   }
 
-  send(frames: readonly ClientFrame[]): void {
-    this.posts.push(...packets(this.codec, frames));
+  send(frames: readonly ClientFrame[], bounds: PacketBounds): void {
+    this.posts.push(...packets(this.codec, frames, bounds));
     if (!this.isPosting) void this.post();
   }
 
@@ -116,7 +118,7 @@ class LongPoll implements Transport {
       const address = `${longPollAddress(this.base, session.session_id)}?post=${number}`;
       const response = await fetch(address, {
         ...this.requestOf(body, session),
-        keepalive: body.length < 60_000,
+        keepalive: body.length <= LAST_WORDS_BYTES,
       });
       await expectSuccess(response);
     });

@@ -7,12 +7,21 @@
 import type { Codec, Packet } from "../../protocol/codec";
 import type { ClientFrame, ServerFrame } from "../../protocol/frames.gen";
 
-// Well below what the server takes, which is a mebibyte unless it is set otherwise.
-const PACKET_BYTES = 262_144;
-const PACKET_FRAMES = 200;
+/** What one transport message may hold. */
+export interface PacketBounds {
+  readonly bytes: number;
+  readonly frames: number;
+}
 
-/** The transport messages for `frames`, in order; one that is large travels alone. */
-export function packets(codec: Codec<ServerFrame>, frames: readonly ClientFrame[]): Packet[] {
+/** Room for the head of the batch and the commas in it. */
+const FRAME_OVERHEAD_BYTES = 5;
+
+/** The transport messages for `frames`, in order; one that is larger than the bounds travels alone. */
+export function packets(
+  codec: Codec<ServerFrame>,
+  frames: readonly ClientFrame[],
+  bounds: PacketBounds,
+): Packet[] {
   const result: Packet[] = [];
   let batch: Packet[] = [];
   let bytes = 0;
@@ -24,9 +33,10 @@ export function packets(codec: Codec<ServerFrame>, frames: readonly ClientFrame[
   };
   for (const frame of frames) {
     const packet = codec.encode(frame);
-    if (bytes + packet.length > PACKET_BYTES || batch.length >= PACKET_FRAMES) finish();
+    const size = packet.length + FRAME_OVERHEAD_BYTES;
+    if (bytes + size > bounds.bytes || batch.length >= bounds.frames) finish();
     batch.push(packet);
-    bytes += packet.length;
+    bytes += size;
   }
   finish();
   return result;

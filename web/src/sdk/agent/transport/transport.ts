@@ -7,6 +7,7 @@
 import type { Rejected } from "../../protocol/codec";
 import type { ClientFrame, ServerFrame } from "../../protocol/frames.gen";
 import type { Encoding } from "../../protocol/shape";
+import type { PacketBounds } from "./packets";
 
 /** What a transport reports; nothing any more after `close` was called or `lost` was reported. */
 export interface TransportListener {
@@ -19,7 +20,8 @@ export interface TransportListener {
 }
 
 export interface Transport {
-  send(frames: readonly ClientFrame[]): void;
+  /** Sends frames in order, in as few transport messages as the bounds allow. */
+  send(frames: readonly ClientFrame[], bounds: PacketBounds): void;
   /** Ends it, after what was handed to `send` before. */
   close(closeCode: number, reason: string): void;
 }

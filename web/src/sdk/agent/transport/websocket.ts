@@ -47,8 +47,8 @@ export function openWebSocket({ base, encoding }: TransportSettings, listener: T
     else tell();
   };
   return {
-    send(frames: readonly ClientFrame[]) {
-      for (const packet of packets(codec, frames)) socket.send(packet);
+    send(frames: readonly ClientFrame[], bounds) {
+      for (const packet of packets(codec, frames, bounds)) socket.send(packet);
     },
     close(closeCode, reason) {
       clearTimeout(closeTimer);
