@@ -111,6 +111,7 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     _add_pages(app)
     runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
+    stack.callback(listener.abort)
     stack.push_async_callback(runner.cleanup)
     assert runner.server is not None
     server.sweeps.append(listener.sweep)

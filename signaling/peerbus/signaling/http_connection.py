@@ -50,7 +50,7 @@ class Clerk(Protocol):
 class HttpConnection(web.RequestHandler):
     """The handler of aiohttp for one connection, with a clerk told of what is due."""
 
-    __slots__ = ("_clerk", "_is_between_requests", "is_upgraded")
+    __slots__ = ("_clerk", "_is_between_requests", "_socket", "is_upgraded")
 
     def __init__(self, server: web.Server, clerk: Clerk, *, keepalive_s: float) -> None:
         super().__init__(
@@ -65,6 +65,18 @@ class HttpConnection(web.RequestHandler):
         self._clerk: Final = clerk
         self._is_between_requests = False
         self.is_upgraded = False
+        # aiohttp forgets its transport when it closes it, which is not yet the end of the connection.
+        self._socket: asyncio.Transport | None = None
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether it is to end as soon as the other end has read what is left."""
+        return self._socket is not None and self._socket.is_closing()
+
+    def abort(self) -> None:
+        """Ends the connection now."""
+        if self._socket is not None:
+            self._socket.abort()
 
     def request_began(self) -> None:
         """The head of a request is here."""
@@ -79,6 +91,7 @@ class HttpConnection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
         super().connection_made(transport)
+        self._socket = cast(asyncio.Transport, transport)
         self._clerk.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -102,6 +115,7 @@ class HttpConnection(web.RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.BaseProtocol`."""
+        self._socket = None
         self._clerk.lost(self)
         super().connection_lost(exc)
 

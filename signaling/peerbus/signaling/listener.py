@@ -23,6 +23,7 @@ _log: Final = logging.getLogger("peerbus.signaling")
 
 _BACKLOG: Final = 1024
 _TLS_SHUTDOWN_S: Final = 1.0
+_LOOK_FOR_CLOSING_MS: Final = 3_000
 
 
 class ListenError(Exception):
@@ -74,6 +75,8 @@ class Listener:
         # Both by the time of the entry, the oldest first.
         self._owe_head: dict[HttpConnection, int] = {}
         self._owe_reading: dict[HttpConnection, int] = {}
+        self._closing: set[HttpConnection] = set()
+        self._looked_at_ms = 0
         self._now_ms: Callable[[], int] = lambda: 0
         self._server: web.Server | None = None
         self._listening: list[asyncio.Server] = []
@@ -106,6 +109,11 @@ class Listener:
         for listening in self._listening:
             listening.close()
 
+    def abort(self) -> None:
+        """Ends every connection that is left."""
+        for connection in list(self._open):
+            connection.abort()
+
     def request_began(self, request: web.Request) -> None:
         """The head of a request is here."""
         connection = request.protocol
@@ -123,6 +131,13 @@ class Listener:
         """Ends the connections that are overdue."""
         _abort_overdue(self._owe_head, now_ms - self._limits.handshake_timeout_ms)
         _abort_overdue(self._owe_reading, now_ms - self._limits.stalled_reader_ms)
+        if now_ms - self._looked_at_ms >= _LOOK_FOR_CLOSING_MS:
+            self._looked_at_ms = now_ms
+            # Closing waits for the other end to read what is left, without end; twice seen is long enough.
+            closing = {connection for connection in self._open if connection.is_closing}
+            for connection in closing & self._closing:
+                connection.abort()
+            self._closing = closing
 
     # --- told by the connections ----------------------------------------------------------------------------------
 
@@ -145,6 +160,7 @@ class Listener:
     def lost(self, connection: HttpConnection) -> None:
         """See `Clerk`."""
         self._open.discard(connection)
+        self._closing.discard(connection)
         self._owe_head.pop(connection, None)
         self._owe_reading.pop(connection, None)
 
@@ -173,5 +189,4 @@ def _abort_overdue(since_ms: dict[HttpConnection, int], latest_ms: int) -> None:
         if entered_ms > latest_ms:
             return
         del since_ms[connection]
-        if connection.transport is not None:
-            connection.transport.abort()
+        connection.abort()
