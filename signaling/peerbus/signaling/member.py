@@ -66,6 +66,7 @@ class Member:
         "session",
         "types",
         "wants_all",
+        "warning_ms",
     )
 
     def __init__(
@@ -98,6 +99,8 @@ class Member:
         self.is_gone = False
         """It has left for good; frames that still come from its connection mean nothing."""
         self.is_warned = False
+        self.warning_ms = 0
+        """How long before its credential ends the client is told."""
         self.sent_count = 0
         self.message_bytes = 0
         # They last as long as the session: connecting again, or renewing, gives nothing back.

@@ -329,6 +329,7 @@ class Membership:
             joining.connect, joining.admission, self.limits, joining.connection, joining.peer, now_ms
         )
         member.credential = joining.credential
+        self._plan_warning(member, now_ms)
         quota = joining.quota.message_bytes
         member.message_bytes = (
             self.limits.message_bytes if quota is None else min(self.limits.message_bytes, quota)
@@ -401,6 +402,7 @@ class Membership:
         received, saw_presence = member.receives, member.pushes_presence
         member.admit(admission, self.limits, now_ms)
         member.credential = credential
+        self._plan_warning(member, now_ms)
         if member.receives is not received:
             member.session.outbox.catch_up(member.channel.head if member.receives else 0)
             self.read_page(member)
@@ -509,11 +511,17 @@ class Membership:
         code = ErrorCode.SLOW_CONSUMER if due is Due.STALLED else ErrorCode.KEEPALIVE_TIMEOUT
         self.lose(member, code, "", now_ms, is_abrupt=True)
 
+    def _plan_warning(self, member: Member, now_ms: int) -> None:
+        if member.expires_ms is not None:
+            # One that is given out for less than the warning time is not to be renewed all the time.
+            left_ms = member.expires_ms - self.wall_ms(now_ms)
+            member.warning_ms = min(self.limits.expiry_warning_ms, left_ms // 2)
+
     def _check_expiry(self, member: Member, expires_ms: int, now_ms: int) -> None:
         left_ms = expires_ms - self.wall_ms(now_ms)
         if left_ms <= 0:
             self.remove(member, "expired", ErrorCode.EXPIRED)
-        elif left_ms <= self.limits.expiry_warning_ms and not member.is_warned:
+        elif left_ms <= member.warning_ms and not member.is_warned:
             member.is_warned = True
             self.reply(member, Expiring(expires_in_ms=left_ms), now_ms)
 

@@ -114,12 +114,12 @@ class ServerSession(Generic[T]):
 
     def take_connect_id(self, connect_id: int) -> None:
         """
-        Notes the id of a `connect`: requests have higher ones.
+        Notes the id of a `connect`: the requests that follow have higher ones, and higher than `received_id`.
 
         It is not what `received_id` tells: if `connected` is lost, a request that was lost before it would count
-        as taken at the next attempt.
+        as taken at the next attempt. Nor does it bind a client that was loaded anew and counts from 1 again.
         """
-        self._last_id = max(self._last_id, connect_id)
+        self._last_id = max(self.received_id, connect_id)
 
     def heard(self, now_ms: int) -> None:
         """A protocol frame came."""
