@@ -213,6 +213,41 @@ describe("the room", () => {
     expect(bubbles()).toEqual(["done"]);
   });
 
+  test("does not speak of somebody who is back at once under a new session", async () => {
+    const connection = await enter({ members: [BOB] });
+    const left = [{ session_id: "s2", name: "bob", reason: "replaced" }];
+    connection.say({ op: "presence", joined: [{ ...BOB, session_id: "s3" }], left });
+    await settle();
+    expect(texts("system")).toEqual([]);
+    expect(people()).toEqual(["bob: here"]);
+  });
+
+  test("keeps the order when a message finds its place above others", async () => {
+    const connection = await enter();
+    giveHistory(connection, []);
+    for (const text of ["one", "two", "three"]) write(text);
+    await settle();
+    const [first, second, third] = connection.received.filter((frame) => frame.op === "send" && frame.id);
+    const stored = (frame: typeof first, offset: number): void => {
+      const { id } = frame as { id: number };
+      connection.say({
+        op: "ack",
+        id,
+        offset,
+        message_id: `m${offset}`,
+        time_ms: 1_700_000_000_000 + offset,
+      });
+    };
+    connection.say(said(43, "between", { time_ms: 1_700_000_000_043 }));
+    stored(third, 45);
+    await settle();
+    stored(first, 42);
+    await settle();
+    stored(second, 44);
+    await settle();
+    expect(bubbles()).toEqual(["one", "between", "two", "three"]);
+  });
+
   test("says that one is typing, but not all the time", async () => {
     const connection = await enter();
     const field = part<HTMLTextAreaElement>("text");

@@ -67,7 +67,10 @@ export class MessageList {
     const keep = new Set<string>();
     for (const row of rows) {
       keep.add(row.key);
+      const before = this.shown.get(row.key)?.element;
       const element = this.elementOf(row);
+      if (before && before !== element) before.replaceWith(element);
+      if (before === next) next = element;
       if (element === next) next = next.nextElementSibling;
       else this.list.insertBefore(element, next);
     }
@@ -87,7 +90,7 @@ export class MessageList {
     this.isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
   };
 
-  /** The element of a row: the one that is there as far as it says the same, else a new one in its place. */
+  /** The element of a row: the one that is there as far as it says the same, else a new one. */
   private elementOf(row: Row): HTMLElement {
     const mark = markOf(row);
     const statusMark = statusMarkOf(row);
@@ -98,7 +101,6 @@ export class MessageList {
       return known.element;
     }
     const element = this.render(row);
-    known?.element.replaceWith(element);
     this.shown.set(row.key, { element, mark, statusMark });
     return element;
   }

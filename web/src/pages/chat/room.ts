@@ -233,12 +233,17 @@ export class Room {
   // --- people --------------------------------------------------------------------------------------------
 
   private presenceChanged({ joined, updated, left }: Presence): void {
-    const others = joined.filter(({ sessionId }) => sessionId !== this.agent.sessionId);
-    if (others.length > 0) this.happened(`${listed(others.map(({ name }) => name))} joined`);
+    const { members, sessionId: ownSession } = this.agent;
+    const gone = new Set(left.map(({ name }) => name));
+    const come = joined.filter(({ name, sessionId }) => sessionId !== ownSession && !gone.has(name));
+    if (come.length > 0) this.happened(`${listed(come.map(({ name }) => name))} joined`);
     for (const member of updated) this.tellAway(member);
     for (const departure of left) {
-      this.noLongerAway(departure.sessionId);
-      if (departure.sessionId !== this.agent.sessionId) this.happened(departureWords(departure));
+      const { sessionId, name } = departure;
+      this.noLongerAway(sessionId);
+      // Whoever came back under a new session, as after a restart of the server, was not away for others.
+      const isStillHere = members.some((member) => member.name === name);
+      if (sessionId !== ownSession && !isStillHere) this.happened(departureWords(departure));
     }
     this.showPeople();
   }
