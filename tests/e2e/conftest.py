@@ -3,7 +3,8 @@ Real browsers for end-to-end tests: one Chromium and one Firefox per run, a fres
 
 Run in a network namespace that has only loopback (`make e2e`). A test that takes `browser` runs once in each of
 the two; one that needs both takes `chromium` and `firefox`. `new_page(browser)` opens a page in a context of its
-own; an exception that a page does not catch, or anything its content security policy refuses, fails the test.
+own; an error in a page's console, an exception that it does not catch, and anything its content security policy
+refuses fail the test.
 
 All tests share one server, `server`, and have a channel of their own in it, `channel`. `join` brings members of three
 kinds into it; a test that takes `line_up` runs with two sets of three, which are all kinds over both transports.
@@ -20,7 +21,15 @@ from typing import Any, Final
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, async_playwright
+from playwright.async_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    async_playwright,
+    expect,
+)
 
 from peerbus.client.token import ParticipantToken
 from tests.e2e.members import BrowserMember, Member, PythonMember, Station
@@ -30,6 +39,8 @@ from tests.support.live_server import LiveServer, start_server
 __all__ = ["start_server"]
 
 DEFAULT_TIMEOUT_MS: Final = 15_000
+
+expect.set_options(timeout=DEFAULT_TIMEOUT_MS)
 
 CHROMIUM_ARGUMENTS: Final = [
     "--allow-loopback-in-peer-connection",
@@ -115,11 +126,11 @@ document.addEventListener("securitypolicyviolation", (event) => {{
 }});
 """
 
-
 NETWORK_TROUBLE: Final = re.compile(
     r"establish a connection to the server at wss?://|connection to wss?://\S+ was interrupted"
+    r"|WebSocket connection to \S+ failed|Failed to load resource"
 )
-"""What Firefox reports as an error of the page when a WebSocket fails."""
+"""How the two browsers report, as errors of the page, that a request or a WebSocket failed."""
 
 
 class Pages:
@@ -127,6 +138,8 @@ class Pages:
 
     def __init__(self) -> None:
         self.faults: list[str] = []
+        self.network_may_fail = False
+        """Whether the test cuts connections or has requests refused, which browsers write into the console."""
         self._contexts: list[BrowserContext] = []
 
     async def __call__(self, browser: Browser, **options: Any) -> Page:
@@ -140,16 +153,16 @@ class Pages:
         return await context.new_page()
 
     def _watch(self, page: Page) -> None:
-        page.on("pageerror", lambda error: self._on_error(f"{page.url}: {error}"))
-        page.on("console", self._on_console)
+        page.on("pageerror", lambda error: self._fault(f"{page.url}: {error}"))
+        page.on("console", lambda message: self._on_console(page, message))
 
-    def _on_error(self, text: str) -> None:
-        if NETWORK_TROUBLE.search(text) is None:
+    def _on_console(self, page: Page, message: ConsoleMessage) -> None:
+        if message.type in ("error", "assert"):
+            self._fault(f"{page.url}: {message.text}")
+
+    def _fault(self, text: str) -> None:
+        if not (self.network_may_fail and NETWORK_TROUBLE.search(text)):
             self.faults.append(text)
-
-    def _on_console(self, message: ConsoleMessage) -> None:
-        if message.text.startswith(REFUSED_BY_POLICY):
-            self.faults.append(message.text)
 
     async def close(self) -> None:
         while self._contexts:
@@ -252,6 +265,7 @@ class Stage:
         if station.kind == "python":
             member = PythonMember(station, path)
         else:
+            self._new_page.network_may_fail = True
             member = BrowserMember(station, path, await self._new_page(self._browsers[station.kind]))
             await member.open()
         self._members.append(member)

@@ -1,7 +1,7 @@
 """
 The network between one client and the server: a TCP path that a test can cut, half cut, or close to WebSockets.
 
-Owns the sockets of both sides. Never reads what passes, but for the one request line that asks for a WebSocket.
+Owns the sockets of both sides, and a copy of what the client sent. Never changes what passes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ class NetworkPath:
     def __init__(self, server_port: int) -> None:
         self.refuses_websockets = False
         self.websockets_refused = 0
+        self.sent = bytearray()
+        """All that the client sent; WebSocket frames are masked (RFC 6455, section 5.3), and cannot be read in it."""
         self._server_port: Final = server_port
         self._is_cut = False
         self._listener: asyncio.Server | None = None
@@ -105,6 +107,7 @@ class _Link:
                     self._path.websockets_refused += 1
                     self.abort()
                     return
+                self._path.sent += chunk
                 self._server_writer.write(chunk)
                 await self._server_writer.drain()
         except ConnectionError:

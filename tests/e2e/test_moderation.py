@@ -26,7 +26,10 @@ async def test_who_is_kicked_is_told_so_and_stays_out(line_up: LineUp, join: Sta
             assert (gone[-1]["name"], gone[-1]["reason"]) == (kicked.name, "kicked")
         with pytest.raises(Refused) as refused:
             await kicked.send("still here?")
-        assert refused.value.code in ("closed", "kicked")
+        assert refused.value.code == "closed"
+        with pytest.raises(Refused) as refused:
+            await kicked.connect(channel, kicked.name, api_key=join.server.developer_key)
+        assert (refused.value.code, refused.value.is_retryable) == ("kicked", False)
     assert moderator.journal.count("message") == 0
     with pytest.raises(Refused) as refused:
         await moderator.kick("nobody", "")
