@@ -8,7 +8,7 @@ a line. See `--log-level` and `--log-format`.
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -76,14 +76,15 @@ class _Kind:
 
 
 class EscapingFormatter(logging.Formatter):
-    """One line a record: control characters in what others sent are escaped."""
+    """One line a record, and below it the traceback, if there is one; what others sent is escaped in both."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line; below it the traceback, if there is one."""
-        text = super().format(record)
-        first, *rest = text.split("\n")
-        # A traceback of ours keeps its lines; what stands in the first line may come from outside.
-        return "\n".join([escaped(line) for line in (first, *rest)]) if record.exc_info else escaped(text)
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is the library's
+        """The line."""
+        return escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  as above
+        """The traceback; its own lines are kept."""
+        return "\n".join(escaped(line) for line in super().formatException(ei).split("\n"))
 
 
 class JsonFormatter(logging.Formatter):
@@ -99,7 +100,9 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             value["exception"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(value).decode()
+        # A lone surrogate, of an address that was no UTF-8, has no place in JSON.
+        texts = {name: text.encode("utf-8", "backslashreplace").decode() for name, text in value.items()}
+        return msgspec.json.encode(texts).decode()
 
 
 def escaped(text: str) -> str:
