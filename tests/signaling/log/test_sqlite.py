@@ -105,6 +105,21 @@ def test_reading_needs_no_turn(store: SqliteStore, disk: FailingDisk) -> None:
     assert bodies(read(store)) == ["a", "b"]
 
 
+def test_more_channels_than_are_remembered(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerbus.signaling.log.sqlite._KNOWN_CHANNELS_MAX", 3)
+    keys = [ChannelKey("public", bytes([number])) for number in range(7)]
+    for key in keys:
+        store.open_channel(key, "n", "open", 0)
+    for offset in range(1, 4):
+        for key in keys:
+            assert store.append_group([entry(channel=key)]) == [Appended(offset, 1_000)]
+            assert len(store._known) <= 4
+        # One group may need more of them at once.
+        assert len(store.append_group([entry(channel=CHANNEL), entry(channel=CHANNEL)])) == 2
+    group = [entry(channel=key) for key in (*keys, *keys)]
+    assert store.append_group(group) == [Appended(4, 1_000)] * 7 + [Appended(5, 1_000)] * 7
+
+
 # Epochs
 
 
@@ -245,9 +260,11 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     assert refusal(tmp_path).code == "storage_damaged"
 
 
-def test_a_database_of_another_program(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION])
+def test_a_database_of_another_program(tmp_path: Path, version: int) -> None:
     db = sqlite3.connect(tmp_path / "peerbus.db")
     db.execute("CREATE TABLE notes (text)")
+    db.execute(f"PRAGMA user_version = {version}")
     db.commit()
     db.close()
     assert refusal(tmp_path).code == "storage_foreign"
@@ -263,7 +280,7 @@ def test_a_schema_of_another_version(tmp_path: Path, version: int) -> None:
     assert (error.code, str(version) in error.reason) == ("storage_foreign", True)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "overwritten", "header"])
+@pytest.mark.parametrize("harm", ["truncated", "overwritten", "one page", "header"])
 def test_a_damaged_database(tmp_path: Path, harm: str) -> None:
     folder = tmp_path
     store = open_store(folder)
@@ -275,6 +292,7 @@ def test_a_damaged_database(tmp_path: Path, harm: str) -> None:
     damaged = {
         "truncated": content[: len(content) // 2],
         "overwritten": content[:8192] + b"\xa5" * (len(content) - 16384) + content[-8192:],
+        "one page": content[: 100 * 4096] + b"\xa5" * 4096 + content[101 * 4096 :],
         "header": b"\x00" * 100 + content[100:],
     }[harm]
     (folder / "peerbus.db").write_bytes(damaged)
@@ -352,6 +370,23 @@ def test_a_disk_that_can_not_be_opened_again(store: SqliteStore, disk: FailingDi
         assert failed.value.code == "storage_unavailable"
         del disk.failing[beginning]
     assert store.append_group([entry("a")]) == [Appended(1, 1_000)]
+
+
+def test_another_program_that_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("peerbus.signaling.log.schema._BUSY_TIMEOUT_S", 0.0)
+    disk = FailingDisk()
+    store = open_store(tmp_path, disk)
+    store.open_channel(CHANNEL, "lobby", "open", 0)
+    other = sqlite3.connect(tmp_path / "peerbus.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError) as failed:
+        store.append_group([entry("lost")])
+    assert failed.value.code == "storage_unavailable"
+    other.execute("COMMIT")
+    assert store.append_group([entry("a")]) == [Appended(1, 1_000)]
+    assert disk.connections == 1
+    other.close()
+    store.close()
 
 
 def test_a_database_exchanged_while_in_use(store: SqliteStore, disk: FailingDisk, tmp_path: Path) -> None:

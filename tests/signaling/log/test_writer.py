@@ -50,6 +50,8 @@ class GatedStore:
         self.inner.open_channel(CHANNEL, "lobby", "open", 0)
         self.gate = threading.Semaphore(0)
         self.entered = threading.Semaphore(0)
+        self.reading = threading.Semaphore(0)
+        self.reads_wait = False
         self.groups: list[list[str]] = []
         self.fail: Callable[[Sequence[Append]], None] = lambda _: None
         self.maintained: list[int] = []
@@ -72,6 +74,9 @@ class GatedStore:
         return self.inner.open_channel(key, name, mode, now_ms)
 
     def read(self, key: ChannelKey, identity: str, wanted: Range, limit_bytes: int) -> Page:
+        self.reading.release()
+        if self.reads_wait:
+            assert self.gate.acquire(timeout=30)
         assert not self.is_closed
         self.threads.add(threading.current_thread().name)
         return self.inner.read(key, identity, wanted, limit_bytes)
@@ -312,6 +317,18 @@ async def test_reads_do_not_wait_for_a_commit(writer: LogWriter, gated: GatedSto
     gated.let_through()
 
 
+async def test_closing_waits_for_reads_under_way(writer: LogWriter, gated: GatedStore) -> None:
+    gated.reads_wait = True
+    reading = asyncio.ensure_future(writer.read(CHANNEL, "name:bob", Range(), PAGE_BYTES))
+    assert await asyncio.to_thread(gated.reading.acquire, timeout=30)
+    closing = asyncio.ensure_future(writer.close())
+    await asyncio.sleep(0)
+    gated.let_through()
+    assert (await reading).state.name == "lobby"
+    await closing
+    assert gated.is_closed
+
+
 # Bounds
 
 
@@ -367,6 +384,25 @@ async def test_a_failed_commit_refuses_its_group_and_the_log_goes_on(
     assert [record.message for record in caplog.records] == [
         "messages can't be stored: the disk /secret/path is full"
     ]
+
+
+async def test_answering_a_retry_is_no_sign_of_a_disk_that_works(
+    writer: LogWriter, gated: GatedStore
+) -> None:
+    def full(group: Sequence[Append]) -> None:
+        if group[0].idempotency_key != "k":
+            raise StoreError("storage_unavailable", "full")
+
+    answers = Answers()
+    gated.fail = full
+    gated.let_through()
+    failing = []
+    for key in ("k", "l", "k"):
+        writer.submit(entry("x", key=key), answers)
+        await writer.set_locked(CHANNEL, True)
+        failing.append(writer.status().failing)
+    assert answers.results[2] == Appended(1, 1_000, duplicate=True)
+    assert failing == [None, "full", "full"]
 
 
 @pytest.mark.parametrize(
@@ -428,6 +464,8 @@ async def test_a_call_that_fails_tells_its_caller(writer: LogWriter) -> None:
 
 
 async def test_a_cancelled_call_harms_nothing(writer: LogWriter, gated: GatedStore) -> None:
+    reported: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
     answers = Answers()
     writer.submit(entry("1"), answers)
     await gated.until_committing()
@@ -437,7 +475,7 @@ async def test_a_cancelled_call_harms_nothing(writer: LogWriter, gated: GatedSto
     gated.let_through()
     await writer.set_locked(CHANNEL, False)
     assert lock.cancelled()
-    assert answers.offsets == [1]
+    assert (answers.offsets, reported) == ([1], [])
 
 
 async def test_closing_under_a_failing_disk_answers_everything(writer: LogWriter, gated: GatedStore) -> None:
@@ -522,4 +560,18 @@ async def test_a_store_that_does_not_block_needs_no_thread() -> None:
     assert threading.active_count() == before
     await asyncio.sleep(0)
     assert answers.offsets == [1]
+    await writer.close()
+
+
+async def test_without_a_thread_a_long_queue_is_worked_off_in_several_ticks() -> None:
+    writer = LogWriter(MemoryStore(new_epoch), limits=WriterLimits(group=4))
+    await writer.open_channel(CHANNEL, "lobby", "open", 0)
+    answers = Answers()
+    for number in range(10):
+        writer.submit(entry(str(number)), answers)
+    seen = []
+    for _ in range(4):
+        await asyncio.sleep(0)
+        seen.append(len(answers.results))
+    assert seen == [4, 8, 10, 10]
     await writer.close()
