@@ -180,7 +180,12 @@ describe("the room", () => {
     expect(texts("status")).toEqual(["Waits for the connection"]);
     expect(part("queued").textContent).toBe("1 message waits for the connection.");
     expect(part("connection").textContent).toMatch(/^Reconnecting in \d+ s$/);
-    expect(part("notice").textContent).toContain("Connection lost");
+    const notice = part("notice");
+    expect(notice.textContent).toContain("Connection lost");
+    world.wake();
+    world.connection.lose();
+    await settle();
+    expect(part("notice")).toBe(notice);
     world.wake();
     world.connection.open();
     world.connection.welcome({ recovered: true, live_recovered: true });

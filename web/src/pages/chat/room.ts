@@ -71,6 +71,8 @@ export class Room {
     const messages = byId("messages", HTMLElement);
     messages.replaceChildren();
     this.notices.replaceChildren();
+    this.banner.replaceChildren();
+    this.banner.dataset["mark"] = "";
     this.list = new MessageList(messages, byId("scroller", HTMLElement), (key) => this.retry(key));
     this.composer = new Composer({
       send: (text, to) => this.send(text, to),
@@ -376,7 +378,12 @@ export class Room {
     let wording: Wording | undefined;
     if (state.name === "reconnecting") wording = reconnectingWording(state);
     else if (state.name === "closed") wording = endWording(state);
-    this.banner.replaceChildren(...(wording ? [notice(wording, this.remedies(state))] : []));
+    // What says the same stays, or its buttons would slip away from under a finger with every attempt.
+    const mark = wording ? JSON.stringify(wording) : "";
+    if (mark !== this.banner.dataset["mark"]) {
+      this.banner.dataset["mark"] = mark;
+      this.banner.replaceChildren(...(wording ? [notice(wording, this.remedies(state))] : []));
+    }
     const spoken = byId("connection-spoken", HTMLElement);
     const words = spokenWords(state);
     if (spoken.textContent !== words) spoken.textContent = words;
