@@ -67,7 +67,7 @@ def say(page: Page, text: str) -> None:
     """Sends a message and waits until it is stored."""
     page.get_by_test_id("text").fill(text)
     page.get_by_test_id("send").click()
-    page.locator('[data-testid=message][data-own=true][data-status=stored]').last.wait_for()
+    page.locator("[data-testid=message][data-own=true][data-status=stored]").last.wait_for()
 
 
 def a_channel(prefix: str) -> str:
@@ -124,7 +124,11 @@ def talk(stage: Stage, shoot: Shoot) -> None:
         grace = stage.join(two, "Grace", channel, "x7k2m-9qq4t-r8v3n-bb6hz")
         say(ada, "Good morning! The build is green on both machines.")
         say(ada, "Notes are at https://bus.example/notes/17, have a look when you can.")
-        say(grace, "Morning. I read them: two questions about the resume window.\n1. Is 30 s enough for a phone in a lift?\n2. What does a bot see meanwhile?")
+        say(
+            grace,
+            "Morning. I read them: two questions about the resume window.\n"
+            "1. Is 30 s enough for a phone in a lift?\n2. What does a bot see meanwhile?",
+        )
         linus = stage.join(three, "Łukasz Żółć-Wiśniewski der Dritte", channel, "x7k2m-9qq4t-r8v3n-bb6hz")
         say(linus, "🎉")
         say(ada, "It is enough for most lifts. A bot sees the member as away, then back.")
@@ -132,7 +136,7 @@ def talk(stage: Stage, shoot: Shoot) -> None:
             grace.locator("#people-open").click()
         grace.get_by_test_id("person").filter(has_text="Ada").get_by_role("button").first.click()
         say(grace, "Just between us: lunch at one?")
-        ada.locator('[data-direct=true]').wait_for()
+        ada.locator("[data-direct=true]").wait_for()
         grace.get_by_test_id("text").type("and")
         ada.get_by_test_id("typing").filter(has_text="typing").wait_for()
         shoot(ada, "room")
@@ -160,7 +164,17 @@ def cut(stage: Stage, shoot: Shoot) -> None:
         page.get_by_test_id("join").click()
         page.get_by_test_id("room").wait_for()
         say(page, "Before the cut.")
-        page.evaluate("window.isCut = true; window.fetch = () => Promise.reject(new TypeError('cut')); window.sockets.forEach(s => { const lost = s.onclose; s.close(); lost({ code: 1006, reason: '' }); })")
+        page.evaluate(
+            """
+            window.isCut = true;
+            window.fetch = () => Promise.reject(new TypeError('cut'));
+            window.sockets.forEach((socket) => {
+              const lost = socket.onclose;
+              socket.close();
+              lost({ code: 1006, reason: '' });
+            });
+            """
+        )
         page.locator("[data-state=reconnecting]").wait_for()
         page.get_by_test_id("text").fill("This waits.")
         page.get_by_test_id("send").click()
@@ -194,7 +208,9 @@ def main(argv: list[str]) -> int:
 
                 def shoot(page: Page, name: str, stage: Stage = stage) -> None:
                     page.bring_to_front()
-                    page.screenshot(path=folder / f"{name}-{stage.size}-{stage.scheme}.png", full_page=name == "home")
+                    page.screenshot(
+                        path=folder / f"{name}-{stage.size}-{stage.scheme}.png", full_page=name == "home"
+                    )
 
                 for name in argv[2:] or SCENES:
                     SCENES[name](stage, shoot)
