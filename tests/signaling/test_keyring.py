@@ -117,8 +117,17 @@ def test_an_unknown_key_costs_as_much_as_a_wrong_secret(monkeypatch: pytest.Monk
     unknown = ring.sign(msgspec.structs.replace(RECORD, key_id="zzzzzzzzzzzz"), claims()).reveal()
     work: list[str] = []
     derive, compare = hmac.digest, hmac.compare_digest
-    monkeypatch.setattr(hmac, "digest", lambda *given: (work.append("derive"), derive(*given))[1])
-    monkeypatch.setattr(hmac, "compare_digest", lambda *given: (work.append("compare"), compare(*given))[1])
+
+    def noted_derive(key: bytes, text: bytes, name: str) -> bytes:
+        work.append("derive")
+        return derive(key, text, name)
+
+    def noted_compare(left: bytes, right: bytes) -> bool:
+        work.append("compare")
+        return compare(left, right)
+
+    monkeypatch.setattr(hmac, "digest", noted_derive)
+    monkeypatch.setattr(hmac, "compare_digest", noted_compare)
 
     def work_for(credential: str) -> list[str]:
         work.clear()

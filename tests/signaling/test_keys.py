@@ -25,9 +25,9 @@ from peerbus.signaling.keys import (
     KEYS_FILE,
     KeyStore,
     KeyStoreError,
-    Quota,
 )
 from peerbus.signaling.master_key import MASTER_KEY_FILE
+from peerbus.signaling.quota import Quota
 
 NOW_MS = 1_800_000_000_000
 MASTER_KEY = "A" * 43

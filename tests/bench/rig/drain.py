@@ -17,19 +17,20 @@ from typing import Final
 
 from tests.bench.rig.session import RawSession, upgraded
 
+_COMMANDS: Final = "commands"
 _BUFFER: Final = bytearray(1 << 20)
 
 
 def main() -> None:
     """Works off commands until `end`; drains between them."""
     selector = selectors.DefaultSelector()
-    selector.register(sys.stdin, selectors.EVENT_READ)
+    selector.register(sys.stdin, selectors.EVENT_READ, _COMMANDS)
     sessions: list[RawSession] = []
     floor: list[socket.socket] = []
     received_bytes = 0
     while True:
         for key, _ in selector.select():
-            if key.fileobj is not sys.stdin:
+            if key.data != _COMMANDS:
                 connection = key.fileobj
                 if isinstance(connection, socket.socket):
                     with suppress(BlockingIOError):

@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 from types import TracebackType
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from tests.bench.rig.session import RawSession
+
+_COMMANDS: Final = "commands"
 
 
 class Witnesses:
@@ -65,14 +67,14 @@ def main() -> None:
     """The witnessing process."""
     port, api_key, channel = int(sys.argv[1]), sys.argv[2], sys.argv[3]
     selector = selectors.DefaultSelector()
-    selector.register(sys.stdin, selectors.EVENT_READ)
+    selector.register(sys.stdin, selectors.EVENT_READ, _COMMANDS)
     for number in range(Witnesses.COUNT):
         session = RawSession(port, api_key, channel, f"witness-{number}")
         selector.register(session.socket, selectors.EVENT_READ, session)
     latencies_ms: list[float] = []
     while True:
         for key, _ in selector.select():
-            if key.fileobj is not sys.stdin:
+            if key.data != _COMMANDS:
                 frames = key.data.frames()
                 now_ns = time.monotonic_ns()
                 latencies_ms += [
