@@ -195,9 +195,8 @@ def wear_out(chance: random.Random, cuts: int) -> Mapping[str, int]:
 def look(folder: Path, journal: Journal) -> None:
     """Read what the cut left, with the SQLite that the server uses."""
     try:
-        store = SqliteStore(folder, new_epoch)
-        journal.compare(store)
-        store.close()
+        with contextlib.closing(SqliteStore(folder, new_epoch)) as store:
+            journal.compare(store)
     except StoreError as error:
         raise AssertionError(f"the log can't be read after a cut: {error.reason}") from error
 
