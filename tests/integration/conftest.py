@@ -19,6 +19,8 @@ SHORT = {
     "silence_timeout_ms": 20_000,
     "resume_window_ms": 4_000,
     "drain_ms": 2_000,
+    # Attackers come back faster than the sessions they leave behind are forgotten.
+    "members_per_channel": 1_000,
     # One address attacks here, and all its attacks but one are about something else.
     "connects_per_address_per_s": 100_000,
     "failed_connects_per_address_per_min": 1_000_000,

@@ -272,6 +272,16 @@ def test_other_methods_are_refused(attacked: LiveServer, method: str) -> None:
     assert (answer.status, answer.problem["code"]) == (405, "bad_request")
 
 
+def test_pages_of_others_may_ask_with_keys_of_their_own(attacked: LiveServer) -> None:
+    headers = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST"}
+    answer = request(attacked, "OPTIONS", "/v1/longpoll/AAAAAAAAAAAA?post=1", headers)
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert "Authorization" in answer.headers["access-control-allow-headers"]
+    assert "access-control-allow-credentials" not in answer.headers
+    assert "access-control-allow-origin" not in request(attacked, "OPTIONS", "/metrics", headers).headers
+
+
 def test_nobody_learns_what_the_server_is_made_of(attacked: LiveServer) -> None:
     answers = [request(attacked, "GET", "/healthz"), request(attacked, "GET", "/nothing")]
     with RawSocket(attacked) as raw:

@@ -145,7 +145,7 @@ def _note_loop_failure(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]
     error = context.get("exception")
     if isinstance(error, OSError):
         # Of these ssl.SSLError is one, too.
-        _log.info("a connection failed: %s (%s)", type(error).__name__, context.get("message", ""))
+        _log.info("trouble with the network, %s: %s", type(error).__name__, context.get("message", ""))
     else:
         _log.error("%s", context.get("message", "a callback failed"), exc_info=error)
 

@@ -31,9 +31,6 @@ _LINGERING_S: Final = 2.0
 class Clerk(Protocol):
     """Who keeps the deadlines."""
 
-    def opened(self, connection: HttpConnection) -> None:
-        """The connection is there (with TLS: its handshake is over)."""
-
     def owes_head(self, connection: HttpConnection) -> None:
         """A request has begun to arrive, or may: its head is due."""
 
@@ -69,6 +66,11 @@ class HttpConnection(web.RequestHandler):
         self._socket: asyncio.Transport | None = None
 
     @property
+    def is_there(self) -> bool:
+        """Whether it has begun (with TLS: its handshake is over) and not ended."""
+        return self._socket is not None
+
+    @property
     def is_closing(self) -> bool:
         """Whether it is to end as soon as the other end has read what is left."""
         return self._socket is not None and self._socket.is_closing()
@@ -92,7 +94,6 @@ class HttpConnection(web.RequestHandler):
         """See `asyncio.BaseProtocol`."""
         super().connection_made(transport)
         self._socket = cast(asyncio.Transport, transport)
-        self._clerk.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

@@ -129,8 +129,8 @@ class Listener:
 
     def sweep(self, now_ms: int) -> None:
         """Ends the connections that are overdue."""
-        _abort_overdue(self._owe_head, now_ms - self._limits.handshake_timeout_ms)
-        _abort_overdue(self._owe_reading, now_ms - self._limits.stalled_reader_ms)
+        self._abort_overdue(self._owe_head, now_ms - self._limits.handshake_timeout_ms)
+        self._abort_overdue(self._owe_reading, now_ms - self._limits.stalled_reader_ms)
         if now_ms - self._looked_at_ms >= _LOOK_FOR_CLOSING_MS:
             self._looked_at_ms = now_ms
             # Closing waits for the other end to read what is left, without end; twice seen is long enough.
@@ -140,10 +140,6 @@ class Listener:
             self._closing = closing
 
     # --- told by the connections ----------------------------------------------------------------------------------
-
-    def opened(self, connection: HttpConnection) -> None:
-        """See `Clerk`."""
-        self._open.add(connection)
 
     def owes_head(self, connection: HttpConnection) -> None:
         """See `Clerk`."""
@@ -172,8 +168,20 @@ class Listener:
             _log.warning("a connection was refused: %d are open", len(self._open))
             return _Refused()
         connection = HttpConnection(self._server, self, keepalive_s=self._limits.keepalive_ms / 1000)
+        self._open.add(connection)
         self.owes_head(connection)
         return connection
+
+    def _abort_overdue(self, since_ms: dict[HttpConnection, int], latest_ms: int) -> None:
+        for connection, entered_ms in list(since_ms.items()):
+            if entered_ms > latest_ms:
+                return
+            del since_ms[connection]
+            if connection.is_there:
+                connection.abort()
+            else:
+                # Its TLS handshake came to nothing; there is nobody else to say that it ended.
+                self._open.discard(connection)
 
 
 class _Refused(asyncio.Protocol):
@@ -182,11 +190,3 @@ class _Refused(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
         cast(asyncio.Transport, transport).abort()
-
-
-def _abort_overdue(since_ms: dict[HttpConnection, int], latest_ms: int) -> None:
-    for connection, entered_ms in list(since_ms.items()):
-        if entered_ms > latest_ms:
-            return
-        del since_ms[connection]
-        connection.abort()
