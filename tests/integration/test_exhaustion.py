@@ -29,6 +29,7 @@ MANY: dict[str, Any] = {
     "send_rate_per_s": 5_000,
     "handshake_timeout_ms": 2_000,
 }
+LATER_IDS = itertools.count(100_000)
 
 
 # --- descriptors and connections --------------------------------------------------------------------------------
