@@ -157,8 +157,8 @@ class _Sessions:
         self._go(self._write(ws, writing), self._read_acks(ws))
 
     async def report(self) -> dict[str, Any]:
-        # Two more of each kind: what is sent from now on counts, too.
-        upto = {kind: count + 2 for kind, count in self.sent.items()}
+        # One more of each kind: what is sent from now on counts, too.
+        upto = {kind: count + 1 for kind, count in self.sent.items()}
         slowest = 0
         for _ in range(_CHECKS):
             if self.troubles or self._is_settled(upto):
