@@ -8,6 +8,7 @@
  */
 
 import argon2Kernel from "factory:./argon2-kernel";
+import { ProtocolError } from "../protocol/errors";
 import type { Argon2Request } from "./argon2-kernel";
 
 interface WorkerReply {
@@ -18,8 +19,12 @@ interface WorkerReply {
 /** A worker that could not be started, as opposed to a hash that could not be computed. */
 class WorkerRefused extends Error {}
 
-/** Argon2id as described by `request`; rejects with an `Error` that says why when WebAssembly is refused. */
+/** The shortest module there is: magic number and version. */
+const EMPTY_MODULE = Uint8Array.of(0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00);
+
+/** Argon2id as described by `request`; throws `ProtocolError` (`not_supported`) where WebAssembly is refused. */
 export async function argon2id(request: Argon2Request): Promise<Uint8Array> {
+  checkWebAssembly();
   try {
     return await inWorker(request);
   } catch (error) {
@@ -35,6 +40,19 @@ onmessage = async ({ data }) => {
   try { postMessage({ hash: await kernel.argon2id(data) }); }
   catch (error) { postMessage({ failure: String(error) }); }
 };`;
+}
+
+function checkWebAssembly(): void {
+  try {
+    // A page that refuses it does so here, and not somewhere in the middle.
+    void new WebAssembly.Module(EMPTY_MODULE);
+  } catch {
+    throw new ProtocolError(
+      "not_supported",
+      "This page does not allow WebAssembly, without which no key can be derived from a password. " +
+        "Add 'wasm-unsafe-eval' to the script-src of its Content-Security-Policy.",
+    );
+  }
 }
 
 async function inWorker(request: Argon2Request): Promise<Uint8Array> {
