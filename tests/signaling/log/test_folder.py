@@ -42,7 +42,7 @@ def test_a_refused_folder_leaves_nothing_open(folder: DataFolder) -> None:
 
 
 def test_the_witness(folder: DataFolder) -> None:
-    assert folder.read_witness() is None
+    assert folder.read_witness() == Witness(0, folder.database_inode)
     folder.write_witness(41)
     assert folder.read_witness() == Witness(41, folder.database_inode)
     folder.note_commit(42)

@@ -199,6 +199,16 @@ def test_without_a_readable_witness_the_epoch_is_new(tmp_path: Path, content: by
     store.close()
 
 
+def test_a_first_start_that_was_cut_short_is_no_restore(tmp_path: Path, disk: FailingDisk) -> None:
+    """The tables are made, and the process dies before it can note anything."""
+    disk.failing["PRAGMA synchronous"] = sqlite_failure(sqlite3.SQLITE_IOERR)
+    with pytest.raises(StoreError):
+        open_store(tmp_path, disk)
+    store = open_store(tmp_path)
+    assert store.opening == Opening(created=False, restored=None)
+    store.close()
+
+
 def test_a_deleted_database_starts_with_a_new_epoch(tmp_path: Path) -> None:
     folder, epoch = used_folder(tmp_path)
     (folder / "peerbus.db").unlink()

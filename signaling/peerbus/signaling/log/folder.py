@@ -56,6 +56,9 @@ class DataFolder:
             os.close(os.open(self.database, os.O_RDWR | os.O_CREAT, 0o600))
             self.database_inode = self.database.stat().st_ino
             self._witness = os.open(path / _WITNESS, os.O_RDWR | os.O_CREAT, 0o600)
+            if self.database.stat().st_size == 0:
+                # Before there is anything in it: a start that is cut short must not look like a restore.
+                self.write_witness(0)
         except OSError as error:
             self.close()
             raise folder_error(path, error) from error
