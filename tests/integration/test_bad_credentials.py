@@ -299,14 +299,14 @@ def ends_within(server: LiveServer, raw: RawWebSocket, seconds: float) -> tuple[
 def test_revoking_a_key_closes_its_sessions_and_those_of_its_tokens(attacked: LiveServer) -> None:
     key = attacked.keys("create", "--label", "to be revoked")
     by_token = token_of(key)
-    answer = post(attacked, "/v1/longpoll", [connect_frame(attacked, "corner", key=key)])
+    answer = post(attacked, "/v1/longpoll", [connect_frame(attacked, "hall", key=key)])
     connected = json.loads(answer.body)["frames"][0]
     address = f"/v1/longpoll/{connected['session_id']}"
     authorization = {"Authorization": f"Bearer {connected['resume_token']}"}
     with RawWebSocket(attacked) as first, RawWebSocket(attacked) as second, RawWebSocket(attacked) as third:
-        first.join("corner", key=key)
-        second.join("corner", key=by_token)
-        third.join("corner", "other")
+        first.join("hall", key=key)
+        second.join("hall", key=by_token)
+        third.join("hall", "other")
         attacked.keys("revoke", key)
         # The promise is two seconds; half a second passes until the server looks.
         for raw in (first, second):
