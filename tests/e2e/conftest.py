@@ -1,8 +1,8 @@
 """
-Real browsers for end-to-end tests: one Chromium and one Firefox per run, a fresh context per test.
+Real browsers for end-to-end tests: one Chromium and one Firefox per run.
 
 Run in a network namespace that has only loopback (`make e2e`). A test that takes `browser` runs once in each of
-the two; one that needs both takes `chromium` and `firefox`. `new_page(browser)` opens a page in a context of its
+the two; one that needs both takes `chromium` and `firefox`. `new_page(browser)` gives a page in a context of its
 own; an error in a page's console, an exception that it does not catch, and anything its content security policy
 refuses fail the test.
 
@@ -23,13 +23,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import (
     Browser,
-    BrowserContext,
     ConsoleMessage,
     Page,
     Playwright,
     async_playwright,
     expect,
 )
+from playwright.async_api import Error as PlaywrightError
 
 from peerbus.client.token import ParticipantToken
 from tests.e2e.members import BrowserMember, Member, PythonMember, Station
@@ -134,18 +134,55 @@ NETWORK_TROUBLE: Final = re.compile(
 
 
 class Pages:
-    """Opens pages in contexts of their own, and keeps what went wrong in them."""
+    """
+    Opens pages, and keeps what went wrong in them.
+
+    A page costs a second of a processor, so those of a test that has ended are used again, after `clear`. What an
+    address stored stays in its browser; that is why every network path has an address that was never used before.
+    """
 
     def __init__(self) -> None:
         self.faults: list[str] = []
         self.network_may_fail = False
         """Whether the test cuts connections or has requests refused, which browsers write into the console."""
-        self._contexts: list[BrowserContext] = []
+        self._in_use: list[tuple[Browser, Page]] = []
+        self._free: dict[Browser, list[Page]] = {}
 
-    async def __call__(self, browser: Browser, **options: Any) -> Page:
-        """Opens a page; `options` are those of Playwright's `new_context`."""
-        context = await browser.new_context(**options)
-        self._contexts.append(context)
+    async def __call__(self, browser: Browser) -> Page:
+        """A page that shows nothing yet, in a context of its own."""
+        free = self._free.setdefault(browser, [])
+        page = free.pop() if free else await self._open(browser)
+        self._in_use.append((browser, page))
+        return page
+
+    async def clear(self) -> None:
+        """Ends what the pages in use do, and closes those that they opened."""
+        while self._in_use:
+            browser, page = self._in_use.pop()
+            for other in page.context.pages:
+                if other is not page:
+                    await other.close()
+            if page.is_closed():
+                await page.context.close()
+                continue
+            try:
+                await page.context.set_offline(False)
+                await page.goto("about:blank")
+            except PlaywrightError:
+                # A page that is still on its way elsewhere, or crashed.
+                await page.context.close()
+            else:
+                self._free[browser].append(page)
+
+    async def close(self) -> None:
+        """Closes all of them."""
+        await self.clear()
+        for free in self._free.values():
+            for page in free:
+                await page.context.close()
+
+    async def _open(self, browser: Browser) -> Page:
+        context = await browser.new_context()
         context.set_default_timeout(DEFAULT_TIMEOUT_MS)
         await context.add_init_script(REPORT_REFUSALS)
         # Pages that a page opens count, too.
@@ -164,18 +201,23 @@ class Pages:
         if not (self.network_may_fail and NETWORK_TROUBLE.search(text)):
             self.faults.append(text)
 
-    async def close(self) -> None:
-        while self._contexts:
-            await self._contexts.pop().close()
 
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def new_page() -> AsyncIterator[Pages]:
-    """`page = await new_page(browser)`; the pages are closed with the test, which fails for a fault left in them."""
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def all_pages(playwright_driver: Playwright) -> AsyncIterator[Pages]:
+    """The pages of this run."""
     pages = Pages()
     yield pages
     await pages.close()
-    assert pages.faults == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def new_page(all_pages: Pages) -> AsyncIterator[Pages]:
+    """`page = await new_page(browser)`; the test fails for a fault left in one of its pages."""
+    all_pages.faults.clear()
+    all_pages.network_may_fail = False
+    yield all_pages
+    await all_pages.clear()
+    assert all_pages.faults == []
 
 
 # --- a server, and members of its channels -----------------------------------------------------------------------
@@ -275,7 +317,7 @@ class Stage:
         """Ends all members and paths."""
         for member in self._members:
             await member.close()
-        await self._new_page.close()
+        await self._new_page.clear()
         for path in self._paths:
             await path.close()
 

@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from weakref import WeakKeyDictionary
 
 import msgspec
 from playwright.async_api import Page
@@ -299,9 +300,13 @@ class BrowserMember(Member):
 
     async def open(self) -> None:
         """Loads the page; the agent in it is new."""
-        await self.page.expose_function("tellTest", self._told)
-        await self.page.expose_function("keyFromTest", self._key)
-        await self.page.goto(f"{self.path.url}/")
+        page = self.page
+        if page not in _HOLDERS:
+            # A page may serve several members, one after the other, and functions stay exposed.
+            await page.expose_function("tellTest", lambda event, value: _HOLDERS[page].told(event, value))
+            await page.expose_function("keyFromTest", lambda: _HOLDERS[page].key())
+        _HOLDERS[page] = self
+        await page.goto(f"{self.path.url}/")
         await self.load()
 
     async def load(self) -> None:
@@ -338,12 +343,18 @@ class BrowserMember(Member):
     async def close(self) -> None:
         """The page is closed with its context."""
 
-    def _told(self, event: str, value: str) -> None:
+    def told(self, event: str, value: str) -> None:
+        """The page was told something."""
         self.journal.note(event, _from_json(value) or {})
 
-    async def _key(self) -> str:
+    async def key(self) -> str:
+        """The page asks for a key."""
         assert self._get_key is not None
         return await self._get_key()
+
+
+_HOLDERS: Final[WeakKeyDictionary[Page, BrowserMember]] = WeakKeyDictionary()
+"""Whom a page belongs to now."""
 
 
 # --- values between the languages -------------------------------------------------------------------------------

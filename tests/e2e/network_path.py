@@ -11,6 +11,7 @@ from typing import Final
 
 _CHUNK_BYTES: Final = 65_536
 _ASKS_FOR_WEBSOCKET: Final = b"GET /v1/ws "
+_ports_used: Final[set[int]] = set()
 
 
 class NetworkPath:
@@ -33,8 +34,14 @@ class NetworkPath:
         return f"http://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
 
     async def open(self) -> None:
-        """Begins to listen, on a free port."""
-        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        """Begins to listen, on a port that no path had before: to a browser it is another origin."""
+        while True:
+            self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+            port = self._listener.sockets[0].getsockname()[1]
+            if port not in _ports_used:
+                _ports_used.add(port)
+                return
+            self._listener.close()
 
     async def close(self) -> None:
         """Ends everything."""

@@ -13,8 +13,7 @@ from playwright.async_api import Error as PlaywrightError
 
 from tests.e2e.conftest import REFUSED_BY_POLICY, Pages
 
-PAGE: Final = "<!doctype html><title>loaded</title><link rel=icon href='/icon'>"
-"""With an icon, since Chromium asks for one, and reports it when there is none."""
+PAGE: Final = "<!doctype html><title>loaded</title>"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -29,7 +28,7 @@ async def address() -> AsyncIterator[str]:
 
     app = web.Application()
     app.router.add_get("/", page)
-    app.router.add_get("/icon", page)
+    app.router.add_get("/favicon.ico", page)
     app.router.add_get("/strict", strict_page)
     runner = web.AppRunner(app)
     await runner.setup()

@@ -31,19 +31,20 @@ async def test_what_cannot_be_sent_is_refused(
             for delivery in ("durable", "live"):
                 error = await _refused(sender.send(content, delivery=delivery))
                 assert (error.code, error.is_retryable) == ("too_large", False)
-        senseless: tuple[dict[str, Any], ...] = (
-            {"to": "anna", "filter": ".*"},
-            {"ephemeral": True, "delivery": "durable"},
-            {"delivery": "carrier pigeon"},
-            {"to": []},
-            {"type": ""},
-            {"metadata": {"deep": _nested(70)}},
+        senseless: tuple[tuple[dict[str, Any], str], ...] = (
+            ({"to": "anna", "filter": ".*"}, "bad_request"),
+            ({"ephemeral": True, "delivery": "durable"}, "bad_request"),
+            ({"delivery": "carrier pigeon"}, "bad_request"),
+            ({"to": []}, "bad_request"),
+            ({"to": ""}, "unknown_recipient"),
+            ({"type": ""}, "bad_frame"),
+            ({"metadata": {"deep": _nested(70)}}, "bad_request"),
         )
-        for options in senseless:
+        for options, code in senseless:
             error = await _refused(sender.send("nothing", **options))
-            assert (error.code, error.is_retryable) == ("bad_request", False), options
-        error = await _refused(sender.send(_nested(70)))
-        assert error.code == "bad_request"
+            assert (error.code, error.is_retryable) == (code, False), options
+        for call in (sender.send(_nested(70)), sender.call("set_attributes", {"deep": _nested(70)})):
+            assert (await _refused(call)).code == "bad_request"
         await _is_slowed_down(sender)
         await sender.send(f"all is well, says {sender.name}")
     for member in three:
@@ -90,8 +91,9 @@ async def test_names_that_cannot_be_are_refused(line_up: LineUp, join: Stage, ch
         assert error.code == "channel_mismatch"
         error = await _refused(member.send("too early"))
         assert error.code == "closed"
-        error = await _refused(member.connect(channel, "ben", api_key=key, poll_source="TAPE"))
-        assert error.code == "bad_request"
+        for options in ({"poll_source": "TAPE"}, {"attributes": {"deep": _nested(70)}}):
+            error = await _refused(member.connect(channel, "ben", api_key=key, **options))
+            assert error.code == "bad_request", options
         # The names of people are taken as they are.
         await member.connect(channel, "<b>Zoë O'Neil</b> & 日本 🙂", api_key=key)
         assert (await member.look())["agent_name"] == "<b>Zoë O'Neil</b> & 日本 🙂"

@@ -450,7 +450,10 @@ class AgentConnection(Emitter):
         self, frame: ClientFrame, convert: Callable[[Any], T], timeout_ms: int | UnsetType | None = UNSET
     ) -> Outcome[T]:
         outcome: Outcome[T] = Outcome(self._tell_error)
-        size_bytes = len(self._codec.encode(frame)) + _FRAME_OVERHEAD_BYTES
+        try:
+            size_bytes = len(self._codec.encode(frame)) + _FRAME_OVERHEAD_BYTES
+        except ProtocolError as error:
+            raise PeerbusError(error.code, error.message) from None
 
         def note(handle: int) -> None:
             self._outcomes[handle] = (outcome, convert)

@@ -16,6 +16,7 @@ from msgspec import UNSET, UnsetType
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.protocol.codec import check_frame
+from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import (
     DEFAULT_TYPE,
     Delivery,
@@ -151,7 +152,7 @@ def send_frame(content: Any, options: SendOptions, *, new_key: Callable[[], str]
     """
     The frame for one message; its id is not set yet.
 
-    Raises `PeerbusError` for options that contradict each other, `ProtocolError` for content that is not JSON-shaped.
+    Raises `PeerbusError` for options that contradict each other, and for content that is not JSON-shaped.
     """
     unknown = options.keys() - SEND_NAMES
     if unknown:
@@ -182,7 +183,10 @@ def send_frame(content: Any, options: SendOptions, *, new_key: Callable[[], str]
         metadata=UNSET if metadata is None else dict(metadata),
         idempotency_key=_or_unset(key),
     )
-    check_frame(frame)
+    try:
+        check_frame(frame)
+    except ProtocolError as error:
+        raise PeerbusError(error.code, error.message) from None
     return frame
 
 
