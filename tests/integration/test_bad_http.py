@@ -6,6 +6,7 @@ See RFC 9110 and 9112, and the fixture `attacked`.
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import itertools
 import json
@@ -218,6 +219,18 @@ def is_taken(raw: RawSocket, data: bytes) -> bool:
     except ConnectionError:
         return False
     return True
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/metrics", "/v1/longpoll/AAAAAAAAAAAA?ack=0"])
+def test_a_crowd_of_requests_does_not_keep_sessions_waiting(attacked: LiveServer, path: str) -> None:
+    with contextlib.ExitStack() as stack:
+        crowd = [stack.enter_context(RawSocket(attacked)) for _ in range(200)]
+        text = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\n\r\n".encode() * 20
+        for raw in crowd:
+            raw.set_timeout(10)
+            raw.send(text)
+        for raw in crowd:
+            assert [raw.answer().status for _ in range(20)].count(200) == (0 if "longpoll" in path else 20)
 
 
 def test_hundreds_of_connections_that_end_in_the_middle(attacked: LiveServer) -> None:

@@ -34,6 +34,7 @@ from peerbus.signaling.member import Peer
 from peerbus.signaling.metrics import ServerMetrics
 from peerbus.signaling.refusal import problem
 from peerbus.signaling.server import Server
+from peerbus.signaling.turnstile import Turnstile
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
@@ -41,6 +42,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Watcher = Callable[[web.Request], None]
 
 _API_PREFIX: Final = "/v1/"
+_REQUESTS_PER_TURN: Final = 8
+_METRICS_KEPT_MS: Final = 250
 _CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Authorization, Content-Type, Accept",
@@ -61,8 +64,11 @@ class HttpApi:
         self._on_request: Final = on_request
         self._on_response: Final = on_response
         self._metrics: Final = ServerMetrics(server)
+        self._exposition = b""
+        self._exposed_at_ms = -_METRICS_KEPT_MS
         self._server: Final = server
         self._long_polls: Final = LongPolls(server)
+        self._turnstile: Final = Turnstile(_REQUESTS_PER_TURN)
 
     def add_to(self, app: web.Application) -> None:
         """Adds the middleware and the routes."""
@@ -88,6 +94,7 @@ class HttpApi:
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Turns refusals into problem documents, and says who may read the answer."""
         self._on_request(request)
+        await self._turnstile.enter()
         try:
             return await self._answer(request, handler)
         finally:
@@ -234,9 +241,13 @@ class HttpApi:
         return web.Response(text="ready\n")
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
-        return web.Response(
-            body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE}
-        )
+        now_ms = self._server.now_ms()
+        if now_ms - self._exposed_at_ms >= _METRICS_KEPT_MS:
+            # They cost a look at every member, and anybody may ask.
+            self._exposed_at_ms = now_ms
+            self._exposition = self._metrics.exposition()
+        headers = {"Content-Type": CONTENT_TYPE_LATEST, **_NO_STORE}
+        return web.Response(body=self._exposition, headers=headers)
 
 
 async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:

@@ -25,7 +25,8 @@ from peerbus.signaling.server import Server
 _RESPONSE_BYTES: Final = 262_144
 _HOLD_OF_SILENCE: Final = 0.7
 """A poll ends well before its session would count as silent."""
-_FORGET_AFTER_MS: Final = 60_000
+_FORGET_AFTER_MS: Final = 20_000
+"""Long enough for a client to come for the end of its session; what it has not read by then is held so long."""
 
 
 class LongPollConnection:
