@@ -15,12 +15,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from playwright.async_api import (
     Browser,
     ConsoleMessage,
@@ -218,6 +219,36 @@ async def new_page(all_pages: Pages) -> AsyncIterator[Pages]:
     yield all_pages
     await all_pages.clear()
     assert all_pages.faults == []
+
+
+# --- pages of other sites -----------------------------------------------------------------------------------------
+
+Elsewhere: TypeAlias = Callable[[str], str]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def elsewhere() -> AsyncIterator[Elsewhere]:
+    """`address = elsewhere(html)`: a page of a site of its own, with this in its body."""
+    texts: list[str] = []
+
+    async def page(request: web.Request) -> web.Response:
+        body = texts[int(request.match_info["number"])]
+        head = '<!doctype html><html lang="en"><title>elsewhere</title><link rel="icon" href="data:,">'
+        return web.Response(text=f"{head}<body>{body}", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/{number:\\d+}", page)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+
+    def add(text: str) -> str:
+        texts.append(text)
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/{len(texts) - 1}"
+
+    yield add
+    await runner.cleanup()
 
 
 # --- a server, and members of its channels -----------------------------------------------------------------------
