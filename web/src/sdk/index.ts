@@ -8,13 +8,8 @@ import { noteScriptAddress } from "./agent/address";
 
 noteScriptAddress(import.meta.url);
 
-export {
-  AgentConnection,
-  type AgentEvents,
-  type ConnectInfo,
-  type DisconnectInfo,
-  type Gap,
-} from "./agent/agent";
+export { AgentConnection } from "./agent/agent";
+export type { AgentEvents, ConnectInfo, DisconnectInfo, Gap } from "./agent/events";
 export type { ConnectOptions, MessageOptions, PollSource, ReceiveOptions } from "./agent/options";
 export type {
   Ack,

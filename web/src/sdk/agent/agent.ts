@@ -11,28 +11,24 @@
  */
 
 import { randomBytes, toHex } from "../crypto/bytes";
-import { joinToken } from "../crypto/keys";
 import { ProtocolError } from "../protocol/errors";
-import type { ClientFrame, ConnectFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
+import type { ClientFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
-import type { TransportName } from "../protocol/session/paths";
-import { clientSettings } from "../protocol/session/settings";
-import { baseAddress } from "./address";
-import { fetchDemoKey } from "./demo-key";
 import { Driver } from "./driver";
+import { EarlyCalls } from "./early-calls";
 import { Emitter } from "./emitter";
 import { browserEnvironment, type Environment } from "./environment";
+import type { AgentEvents, Callback, ConnectInfo } from "./events";
 import {
   type ConnectOptions,
-  DEMO_KEY,
-  describedBy,
   type MessageOptions,
   type ReceiveOptions,
   receiveFrameOf,
   sendFrameOf,
 } from "./options";
 import { Outcome } from "./outcome";
-import { openMemory, type PageMemory } from "./page-memory";
+import type { PageMemory } from "./page-memory";
+import { prepare } from "./preparation";
 import {
   type Ack,
   ackOf,
@@ -43,65 +39,12 @@ import {
   historyOf,
   lossyAck,
   type Member,
-  type Message,
   memberOf,
   messageOf,
-  type Presence,
   presenceOf,
   type State,
   stateOf,
 } from "./records";
-
-/** What calls before the connection exists may wait. */
-const MAX_WAITING = 1_000;
-
-/** The server took this agent: at first, or again after a loss. */
-export interface ConnectInfo {
-  readonly agentName: string;
-  readonly sessionId: string;
-  /** Not a reconnect. */
-  readonly isFirst: boolean;
-  /** No durable message was missed. */
-  readonly recovered: boolean;
-  /** Nor a live one. */
-  readonly liveRecovered: boolean;
-}
-
-/** The connection is lost; or over, if it will not be tried again. */
-export interface DisconnectInfo {
-  readonly willReconnect: boolean;
-  readonly code: string;
-  readonly why: string;
-  readonly correlationId: string;
-}
-
-/** Messages of these classes may be missing from here on; durable ones can be read with `receive`. */
-export interface Gap {
-  readonly durable: boolean;
-  readonly live: boolean;
-}
-
-/** Every event by its name, for `on` and `off`. */
-export interface AgentEvents {
-  readonly message: Message;
-  readonly connect: ConnectInfo;
-  readonly disconnect: DisconnectInfo;
-  readonly error: ProtocolError;
-  readonly state: State;
-  readonly presence: Presence;
-  /** The channel was locked or unlocked. */
-  readonly channel: Channel;
-  readonly gap: Gap;
-  /** The key ends soon, and nothing was given that renews it. */
-  readonly expiring: { readonly expiresInMs: number };
-}
-
-type Callback<K extends keyof AgentEvents> = ((value: AgentEvents[K]) => unknown) | null;
-
-interface Waiting {
-  readonly go: (driver: Driver) => void;
-  readonly fail: (error: Error) => void;
-}
 
 type Reply = Done["reply"];
 
@@ -134,7 +77,7 @@ export class AgentConnection {
   >();
   private current: MachineState = IDLE;
   private driver: Driver | undefined;
-  private waiting: Waiting[] = [];
+  private readonly early = new EarlyCalls();
   private memory: PageMemory | undefined;
   private stops: (() => void)[] = [];
   private finishConnect: { done: (info: ConnectInfo) => void; failed: (error: Error) => void } | undefined;
@@ -204,7 +147,7 @@ export class AgentConnection {
 
   /** How many requests wait for the connection. */
   get queuedRequests(): number {
-    return (this.driver?.session.queuedRequests ?? 0) + this.waiting.length;
+    return (this.driver?.session.queuedRequests ?? 0) + this.early.size;
   }
 
   // --- events --------------------------------------------------------------------------------------------
@@ -352,52 +295,17 @@ export class AgentConnection {
   }
 
   private async begin(options: ConnectOptions, generation: number): Promise<void> {
-    const described = describedBy(options);
-    const base = baseAddress(options.api);
-    const isCurrent = (): boolean => generation === this.generation;
-    const token = await joinToken(described.channel, options.channelPassword ?? "");
-    const memory = isCurrent() ? await this.openMemory(options, base, described) : undefined;
-    if (!isCurrent()) {
-      memory?.close();
-      return;
-    }
+    const isWanted = (): boolean => generation === this.generation;
+    const prepared = await prepare(options, this.lineageSecret, isWanted);
+    if (!prepared) return;
+    const { settings, transport, memory, fetchKey } = prepared;
+    const happened = (event: Event): void => this.happened(event);
+    const driver = new Driver(settings, transport, this.environment, { happened, fetchKey });
     this.memory = memory;
-    const isDemo = !options.apiKey || options.apiKey === DEMO_KEY;
-    const { getApiKey } = options;
-    const connect: ConnectFrame = {
-      ...described,
-      id: 1,
-      api_key: isDemo ? "" : (options.apiKey ?? ""),
-      join_token: token.length > 0 ? token : null,
-      lineage_secret: memory?.remembered.lineageSecret ?? this.lineageSecret,
-      resume: memory?.remembered.resume ?? null,
-      client: `peerbus-web/${__PEERBUS_VERSION__}`,
-    };
-    const settings = clientSettings({
-      connect,
-      transports: transportsOf(options),
-      canRenew: isDemo || getApiKey !== undefined,
-      ...(options.requestTimeoutMs === undefined ? {} : { requestTimeoutMs: options.requestTimeoutMs }),
-      ...(options.giveUpAfterMs === undefined ? {} : { giveUpAfterMs: options.giveUpAfterMs }),
-    });
-    const encoding = options.encoding ?? "msgpack";
-    const driver = new Driver(settings, { base, encoding }, this.environment, {
-      happened: (event) => this.happened(event),
-      fetchKey: async () => (getApiKey ? getApiKey() : fetchDemoKey(base)),
-    });
     this.driver = driver;
     this.stops = [this.environment.onWake(() => driver.wake()), this.noteOnPageHide()];
     driver.start();
-    for (const { go } of this.waiting.splice(0)) go(driver);
-  }
-
-  private openMemory(
-    options: ConnectOptions,
-    base: string,
-    { channel, scope, agent }: Pick<ConnectFrame, "channel" | "scope" | "agent">,
-  ): Promise<PageMemory> | undefined {
-    if (options.resumeKey === false || typeof sessionStorage === "undefined") return undefined;
-    return openMemory(options.resumeKey ?? JSON.stringify([base, scope, channel, agent]));
+    this.early.makeAll(driver);
   }
 
   /** The cursor of the moment in which the page goes; a crash leaves an older one, and some messages come twice. */
@@ -430,7 +338,7 @@ export class AgentConnection {
     for (const stop of this.stops.splice(0)) stop();
     this.memory?.forget();
     this.memory = undefined;
-    for (const { fail } of this.waiting.splice(0)) fail(error);
+    this.early.failAll(error);
     const { finishConnect } = this;
     this.finishConnect = undefined;
     this.tell(state);
@@ -526,19 +434,16 @@ export class AgentConnection {
 
   /** Does it now, or once there is a session; `fail` gets the error of either. */
   private whenReady(fail: (error: Error) => void, action: (driver: Driver) => void): void {
-    const go = (driver: Driver): void => {
+    const make = (driver: Driver): void => {
       try {
         action(driver);
       } catch (error) {
         fail(asError(error));
       }
     };
-    if (this.driver) go(this.driver);
-    else if (this.current.name !== "connecting") {
-      fail(new ProtocolError("closed", "This agent is not connected; call connect first."));
-    } else if (this.waiting.length >= MAX_WAITING) {
-      fail(new ProtocolError("queue_full", `${MAX_WAITING} requests wait for the connection already.`));
-    } else this.waiting.push({ go, fail });
+    if (this.driver) make(this.driver);
+    else if (this.current.name === "connecting") this.early.add(make, fail);
+    else fail(new ProtocolError("closed", "This agent is not connected; call connect first."));
   }
 
   /** A promise whose failure goes to `onError` if nobody looks at it. */
@@ -552,10 +457,6 @@ export class AgentConnection {
     };
     return Outcome.of<T>(settle, (error) => this.emitter.emit("error", asError(error), this.onError));
   }
-}
-
-function transportsOf(options: ConnectOptions): readonly [TransportName, ...TransportName[]] {
-  return options.useWebsocket === false ? ["longpoll"] : ["websocket", "longpoll"];
 }
 
 function asError(error: unknown): ProtocolError {
