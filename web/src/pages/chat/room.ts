@@ -6,32 +6,22 @@
  */
 
 import type { AgentConnection } from "../../sdk/agent/agent";
-import type { Member, Message, Presence, State } from "../../sdk/agent/records";
+import type { Member, Message, State } from "../../sdk/agent/records";
 import { ProtocolError } from "../../sdk/protocol/errors";
 import { byId } from "../elements/element";
 import { icon } from "../elements/icon";
-import { type Action, notice, type Wording } from "../elements/notice";
+import { notice } from "../elements/notice";
 import { Composer } from "./composer";
+import { ConnectionView } from "./connection-view";
 import { askToRemove, closeDialogs, showOpenness, showPeopleSheet, showShare } from "./dialogs";
 import { MessageList } from "./message-list";
 import { showPeople } from "./people-list";
+import { PresenceLines } from "./presence-lines";
 import { Transcript } from "./transcript";
 import { OthersTyping, OwnTyping, TYPING_TYPE } from "./typing";
-import {
-  departureWords,
-  endWording,
-  failureWording,
-  listed,
-  openness,
-  pillWording,
-  queuedWords,
-  reconnectingWording,
-  spokenWords,
-  typingWords,
-} from "./wording";
+import { failureWording, openness, queuedWords, typingWords } from "./wording";
 
 const HISTORY_PAGE = 50;
-const SPEAK_OF_AWAY_MS = 4_000;
 const CHAT_TYPE = "chat-text";
 
 /** The types that this page wants to have pushed. */
@@ -52,15 +42,12 @@ export class Room {
   private readonly transcript = new Transcript();
   private readonly list: MessageList;
   private readonly composer: Composer;
+  private readonly connection: ConnectionView;
+  private readonly presence: PresenceLines;
   private readonly ownTyping = new OwnTyping();
   private readonly othersTyping = new OthersTyping();
-  private readonly banner = byId("banner", HTMLElement);
   private readonly notices = byId("notices", HTMLElement);
-  /** Who is away, until it was said with the timer that will say it. */
-  private readonly away = new Map<string, ReturnType<typeof setTimeout> | undefined>();
-  private clock: ReturnType<typeof setInterval> | undefined;
   private typingTimer: ReturnType<typeof setTimeout> | undefined;
-  private retryAt = 0;
   private unread = 0;
   private hasHistory = false;
   private isDrawing = false;
@@ -71,16 +58,20 @@ export class Room {
     const messages = byId("messages", HTMLElement);
     messages.replaceChildren();
     this.notices.replaceChildren();
-    this.banner.replaceChildren();
-    this.banner.dataset["mark"] = "";
     this.list = new MessageList(messages, byId("scroller", HTMLElement), (key) => this.retry(key));
     this.composer = new Composer({
       send: (text, to) => this.send(text, to),
       typing: (to) => this.sayTyping(to),
     });
+    const { leave, rejoin } = callbacks;
+    this.connection = new ConnectionView({ tryNow: () => agent.reconnectNow(), rejoin, leave });
+    this.presence = new PresenceLines(agent, (text) => this.happened(text));
     this.wireButtons();
     agent.onMessage = (message) => this.received(message);
-    agent.onPresence = (presence) => this.presenceChanged(presence);
+    agent.onPresence = (presence) => {
+      this.presence.changed(presence);
+      this.showPeople();
+    };
     agent.onError = (error) => this.tellTrouble(error);
     agent.on("channel", ({ isLocked }) => {
       this.happened(isLocked ? "The channel was locked: newcomers are kept out" : "The channel was unlocked");
@@ -91,9 +82,7 @@ export class Room {
 
   /** The agent is in: shows who is here and what was said. */
   entered(): void {
-    for (const { sessionId, state } of this.agent.members) {
-      if (state === "away") this.away.set(sessionId, undefined);
-    }
+    this.presence.entered();
     this.showHead();
     this.showPeople();
     this.composer.isEnabled = true;
@@ -103,22 +92,18 @@ export class Room {
   }
 
   stateChanged(state: State): void {
-    this.retryAt = performance.now() + state.retryInMs;
     this.transcript.connectionChanged(state.name === "connected");
     this.composer.isEnabled = state.name !== "closed";
-    clearInterval(this.clock);
-    if (state.name === "reconnecting") this.clock = setInterval(() => this.showState(), 1_000);
-    this.showState();
-    this.showBanner(state);
+    this.connection.show(state);
     this.draw();
   }
 
   /** The page is used for something else from here on. */
   close(): void {
     this.list.close();
-    clearInterval(this.clock);
+    this.connection.close();
+    this.presence.close();
     clearTimeout(this.typingTimer);
-    for (const timer of this.away.values()) clearTimeout(timer);
     closeDialogs();
   }
 
@@ -234,45 +219,6 @@ export class Room {
 
   // --- people --------------------------------------------------------------------------------------------
 
-  private presenceChanged({ joined, updated, left }: Presence): void {
-    const { members, sessionId: ownSession } = this.agent;
-    const gone = new Set(left.map(({ name }) => name));
-    const come = joined.filter(({ name, sessionId }) => sessionId !== ownSession && !gone.has(name));
-    if (come.length > 0) this.happened(`${listed(come.map(({ name }) => name))} joined`);
-    for (const member of updated) this.tellAway(member);
-    for (const departure of left) {
-      const { sessionId, name } = departure;
-      this.noLongerAway(sessionId);
-      // Whoever came back under a new session, as after a restart of the server, was not away for others.
-      const isStillHere = members.some((member) => member.name === name);
-      if (sessionId !== ownSession && !isStillHere) this.happened(departureWords(departure));
-    }
-    this.showPeople();
-  }
-
-  /** Says that somebody lost the connection, or is back; a reload of their page is too short to speak of. */
-  private tellAway({ sessionId, name, state }: Member): void {
-    if (sessionId === this.agent.sessionId) return;
-    if (state === "present") {
-      if (this.noLongerAway(sessionId)) this.happened(`${name} is back`);
-    } else if (!this.away.has(sessionId)) {
-      const tell = (): void => {
-        this.away.set(sessionId, undefined);
-        this.happened(`${name} lost the connection and may come back`);
-      };
-      this.away.set(sessionId, setTimeout(tell, SPEAK_OF_AWAY_MS));
-    }
-  }
-
-  /** Whether somebody was away so long that it was said. */
-  private noLongerAway(sessionId: string): boolean {
-    const timer = this.away.get(sessionId);
-    const wasTold = this.away.has(sessionId) && timer === undefined;
-    clearTimeout(timer);
-    this.away.delete(sessionId);
-    return wasTold;
-  }
-
   private showPeople(): void {
     const { members, operations, sessionId } = this.agent;
     const direct = (member: Member): void => {
@@ -360,43 +306,6 @@ export class Room {
       icon(channel.isLocked ? "lock-open" : "lock"),
       channel.isLocked ? "Let newcomers in" : "Keep newcomers out",
     );
-  }
-
-  private showState(): void {
-    const { state } = this.agent;
-    const { tone, words } = pillWording(state, this.retryAt - performance.now());
-    const pill = byId("connection", HTMLElement);
-    pill.className = `pill connection ${tone ? `tone-${tone}` : ""}`;
-    pill.dataset["state"] = state.name;
-    if (pill.textContent === words) return;
-    const dot = document.createElement("span");
-    dot.className = "dot";
-    pill.replaceChildren(dot, words);
-  }
-
-  private showBanner(state: State): void {
-    let wording: Wording | undefined;
-    if (state.name === "reconnecting") wording = reconnectingWording(state);
-    else if (state.name === "closed") wording = endWording(state);
-    // What says the same stays, or its buttons would slip away from under a finger with every attempt.
-    const mark = wording ? JSON.stringify(wording) : "";
-    if (mark !== this.banner.dataset["mark"]) {
-      this.banner.dataset["mark"] = mark;
-      this.banner.replaceChildren(...(wording ? [notice(wording, this.remedies(state))] : []));
-    }
-    const spoken = byId("connection-spoken", HTMLElement);
-    const words = spokenWords(state);
-    if (spoken.textContent !== words) spoken.textContent = words;
-  }
-
-  private remedies(state: State): Action[] {
-    if (state.name === "reconnecting") {
-      return [{ label: "Try now", act: () => this.agent.reconnectNow() }];
-    }
-    const back = { label: "Back to the lobby", act: this.callbacks.leave };
-    if (state.code === "kicked") return [back];
-    const again = state.code === "replaced" ? "Use it here" : "Join again";
-    return [{ label: again, act: this.callbacks.rejoin, isPrimary: true }, back];
   }
 
   private tellTrouble(error: ProtocolError): void {
