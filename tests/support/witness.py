@@ -116,7 +116,7 @@ class _Reader:
     def read(self, frame: _Frame) -> None:
         if frame.op == "message":
             self._note(frame)
-        elif frame.op not in ("connected", "presence", "pong"):
+        elif frame.op not in ("connected", "presence", "channel", "pong"):
             self.troubles.append(f"{self.name} got {frame}")
 
     def _note(self, frame: _Frame) -> None:
@@ -206,7 +206,7 @@ class _Sessions:
             frame = _MSGPACK_FRAME.decode(message.data)
             if frame.op == "ack":
                 self.acked += 1
-            elif frame.op not in ("presence", "message"):
+            elif frame.op not in ("presence", "channel", "message"):
                 self.troubles.append(f"the writer got {frame}")
         self.troubles.append(f"the writer was closed with {ws.close_code}")
 
