@@ -12,5 +12,7 @@ export default defineConfig({
     restoreMocks: true,
     // One worker: the tests share two cores with nobody, and run in the same order everywhere.
     fileParallelism: false,
+    // A bound against hanging, not a measure: key derivation alone takes seconds on a busy machine.
+    testTimeout: 60_000,
   },
 });
