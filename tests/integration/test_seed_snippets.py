@@ -37,7 +37,9 @@ def test_basic_connection(live_server: LiveServer) -> None:
         timeout=PATIENCE_S,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    # The development mode also tells of slow steps of the event loop, which a busy machine has; that is no complaint.
+    complaints = [line for line in done.stderr.splitlines() if not line.startswith("Executing <")]
+    assert (done.returncode, done.stdout, complaints) == (0, "", [])
 
     with AgentConnection(api_url=api, api_key=key) as reader:
         reader.connect("my-game-lobby", "reader", "secure-password")
