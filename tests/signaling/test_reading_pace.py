@@ -36,23 +36,24 @@ def test_in_the_long_run_a_flood_is_read_at_the_rate() -> None:
     assert frames / now_s == pytest.approx(100, rel=0.05)
 
 
-def test_slow_messages_get_a_fifth_of_the_time() -> None:
+@pytest.mark.parametrize(("each_s", "share"), [(0.005, 0.6), (0.05, 0.2), (0.2, 0.2)])
+def test_nobody_gets_more_than_a_share_of_the_time(each_s: float, share: float) -> None:
     pace = ReadingPace(1_000)
     now_s = spent_s = 0.0
     while now_s < 1_000:
-        pace.took(1, now_s, now_s + 0.2)
-        spent_s += 0.2
-        now_s += 0.2
+        pace.took(1, now_s, now_s + each_s)
+        spent_s += each_s
+        now_s += each_s
         now_s += pace.wait_s(now_s)
-    assert spent_s / now_s == pytest.approx(0.2, rel=0.05)
+    assert spent_s / now_s == pytest.approx(share, rel=0.05)
 
 
-def test_what_is_quickly_read_costs_no_time() -> None:
+def test_who_takes_less_than_its_share_never_waits() -> None:
     pace = ReadingPace(1_000)
     now_s = 0.0
     for _ in range(10_000):
         pace.took(1, now_s, now_s + 0.001)
-        now_s += 0.001
+        now_s += 0.002
         assert pace.wait_s(now_s) == 0
 
 

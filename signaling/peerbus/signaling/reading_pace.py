@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import Final
 
 _BURST_S: Final = 1.0
+_SHARE: Final = 0.6
+"""How much of the server's time one connection may take in the long run."""
 _SLOW_S: Final = 0.01
 _SLOW_SHARE: Final = 0.2
-"""How much of the server's time one connection may take by messages that are slow to read."""
+"""The same for messages that take longer than `_SLOW_S` each, during which everybody else waits."""
 
 
 class ReadingPace:
-    """`frames_per_s`, and a fifth of the time for slow ones; a second's worth of both at once. Times are in seconds."""
+    """`frames_per_s`, and a share of the server's time; a second's worth of both at once. Times are in seconds."""
 
     __slots__ = ("_frames_per_s", "_paid_until_s")
 
@@ -26,9 +28,8 @@ class ReadingPace:
 
     def took(self, frames: int, began_s: float, ended_s: float) -> None:
         """A message with so many frames was handled between these two times."""
-        cost_s = frames / self._frames_per_s
-        if ended_s - began_s > _SLOW_S:
-            cost_s = max(cost_s, (ended_s - began_s) / _SLOW_SHARE)
+        spent_s = ended_s - began_s
+        cost_s = max(frames / self._frames_per_s, spent_s / (_SHARE if spent_s < _SLOW_S else _SLOW_SHARE))
         self._paid_until_s = max(self._paid_until_s, ended_s - _BURST_S) + cost_s
 
     def wait_s(self, now_s: float) -> float:
