@@ -31,9 +31,10 @@ def compile_filter(filter_: Filter) -> NameTest:
     A string is an RE2 expression (linear time, no look-around, no back-references) that must match the whole
     name; `GlobFilter` is a glob. Raises `ProtocolError` (`bad_filter`) with the reason when malformed.
     """
-    if isinstance(filter_, GlobFilter):
-        return _compile_glob(filter_.glob)
-    return _compile_re2(filter_)
+    try:
+        return _compile_glob(filter_.glob) if isinstance(filter_, GlobFilter) else _compile_re2(filter_)
+    except UnicodeEncodeError:
+        raise ProtocolError(ErrorCode.BAD_FILTER, "A filter has half a character in it.") from None
 
 
 def check_address(to: list[str] | UnsetType, filter_: Filter | UnsetType, *, max_recipients: int) -> None:
