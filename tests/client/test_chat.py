@@ -121,6 +121,9 @@ class FakeConsole:
             raise BrokenPipeError
         self.shown += lines
 
+    def close(self) -> None:
+        """Nothing to put back."""
+
     def refresh(self) -> None:
         pass
 

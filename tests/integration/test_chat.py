@@ -193,6 +193,7 @@ class Terminal:
     def __init__(self, link: str, *options: str) -> None:
         rows, columns = 24, 120
         self._master, slave = pty.openpty()
+        self.as_found = self.mode()
         self._screen = Screen(columns, rows, self._master)
         self._stream = pyte.ByteStream(self._screen)
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
@@ -227,17 +228,6 @@ class Terminal:
         rows = iter([re.sub(r"^\d\d:\d\d ", "", row) for row in self._rows()])
         return all(line in rows for line in lines)
 
-    def interrupt(self) -> int:
-        """Ctrl-C, and the exit code. Between two prompts a key is nobody's: it is pressed again, as a person would."""
-        until = time.monotonic() + WAIT_S
-        while self.process.poll() is None and time.monotonic() < until:
-            with contextlib.suppress(OSError):
-                self.type("\x03")
-            if select.select([self._master], [], [], 0.5)[0]:
-                with contextlib.suppress(OSError):
-                    os.read(self._master, 65_536)
-        return self.process.wait(timeout=1)
-
     def wait(self) -> int:
         """The exit code; what is drawn until then is thrown away."""
         until = time.monotonic() + WAIT_S
@@ -246,6 +236,10 @@ class Terminal:
                 with contextlib.suppress(OSError):
                     os.read(self._master, 65_536)
         return self.process.wait(timeout=1)
+
+    def mode(self) -> list[object]:
+        """The terminal's settings."""
+        return list(termios.tcgetattr(self._master))
 
     def close(self) -> None:
         os.close(self._master)
@@ -324,9 +318,27 @@ def test_a_server_that_goes_is_said_while_one_types(tmp_path: Path) -> None:
             terminal.shows("> half a lin", "lobby · open · reconnecting · 1 here")
             terminal.type("e\r")
             terminal.shows("you: half a line", "— There is no connection now; it will be sent when there is.")
-            assert terminal.interrupt() == 0
+            terminal.type("\x03")
+            assert terminal.wait() == 0
 
 
-def test_ctrl_c_leaves(terminal: Terminal) -> None:
+def test_ctrl_c_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     terminal.shows(">")
-    assert terminal.interrupt() == 0
+    assert terminal.mode() != terminal.as_found
+    terminal.type("\x03")
+    assert terminal.wait() == 0
+    assert terminal.mode() == terminal.as_found
+
+
+def test_keys_typed_while_others_talk_are_kept(terminal: Terminal, link: str) -> None:
+    """Also those that a shell's mode would swallow, at whichever moment they come."""
+    terminal.shows(">")
+    with script(link, "--name", "bob") as bob:
+        bob.type(*[f"line {number}" for number in range(200)])
+        for letter in "abcdefghijklmnopqrst":
+            terminal.type(f"{letter}\x17")
+            terminal.type(letter)
+            terminal.type("\r")
+        terminal.shows("you: t")
+        terminal.type("\x04")
+        assert terminal.wait() == 0

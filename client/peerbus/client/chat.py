@@ -393,6 +393,7 @@ async def chat(options: ChatOptions) -> int:
             agent, options, console, lines, echo=is_prompt, now_ms=lambda: time.time_ns() // 1_000_000
         ).run()
     finally:
+        console.close()
         await agent.disconnect(timeout=LEAVE_S if agent.is_connected else 0)
 
 

@@ -8,13 +8,17 @@ Never knows what a line means. Text that is printed must be safe already (`termi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from peerbus.client.chat_lines import Kind, Line
+
+if TYPE_CHECKING:
+    from prompt_toolkit.input import Input
 
 _LINES_AHEAD: Final = 100
 """So many lines of a pipe are read before they are asked for."""
@@ -31,6 +35,9 @@ class Console(Protocol):
 
     async def read(self) -> str | None:
         """The next line that was typed, without its end; None when there are no more."""
+
+    def close(self) -> None:
+        """Leaves the terminal as it was found."""
 
 
 class PlainConsole:
@@ -69,6 +76,9 @@ class PlainConsole:
             self._thread.start()
         return await self._lines.get()
 
+    def close(self) -> None:
+        """Nothing was changed."""
+
     def _read_all(self, loop: asyncio.AbstractEventLoop) -> None:
         rest = b""
         while data := self._read_some():
@@ -97,6 +107,8 @@ class PromptConsole:
 
     The library is worth its weight here: printing above a line that is being edited takes a line editor that
     knows wide characters, wrapping, pasting and a history, on every kind of terminal.
+    From the first prompt on the terminal keeps its raw mode, also between two prompts and while others' lines are
+    printed: in the mode of a shell, a Ctrl-D of that moment would be read by nobody and a Ctrl-C would be a signal.
     `words` are what the Tab key completes, `status` is the line at the bottom.
     """
 
@@ -126,7 +138,10 @@ class PromptConsole:
                 {"bottom-toolbar": "noreverse", "notice": "ansibrightblack", "trouble": "ansired"}
             ),
             erase_when_done=True,
+            input=_raw_input(),
         )
+        self._raw = contextlib.ExitStack()
+        self._is_raw = False
 
     def show(self, lines: Sequence[Line]) -> None:
         """Prints above the prompt, all lines in one redraw."""
@@ -144,10 +159,30 @@ class PromptConsole:
 
     async def read(self) -> str | None:
         """The next line; Ctrl-C and Ctrl-D are the end."""
+        if not self._is_raw:
+            self._raw.enter_context(self._session.input.raw_mode())
+            self._is_raw = True
         try:
             return await self._session.prompt_async()
         except (EOFError, KeyboardInterrupt):
             return None
+
+    def close(self) -> None:
+        """Leaves the raw mode."""
+        self._raw.close()
+
+
+def _raw_input() -> Input | None:
+    """The terminal, which is never put into the mode of a shell; None for the library's own choice."""
+    if sys.platform == "win32":
+        return None
+    from prompt_toolkit.input.vt100 import Vt100Input
+
+    class RawInput(Vt100Input):
+        def cooked_mode(self) -> contextlib.AbstractContextManager[None]:
+            return self.raw_mode()
+
+    return RawInput(sys.stdin)
 
 
 def open_console(words: Callable[[], Iterable[str]], status: Callable[[], str]) -> Console:
