@@ -1,0 +1,129 @@
+"""
+The ICE side of one connection: who may send to it, and from where.
+
+Owns the credentials, the addresses that have proven themselves, and the answer to each check. A lite agent has public
+candidates, sends no checks and is always controlled. Never touches a socket or a clock. See RFC 8445 (section 2.5)
+and RFC 7675 (consent).
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+from peerbus.sfu.stun import (
+    BINDING_ERROR,
+    BINDING_REQUEST,
+    BINDING_SUCCESS,
+    ERROR_CODE,
+    ICE_CONTROLLED,
+    USE_CANDIDATE,
+    USERNAME,
+    XOR_MAPPED_ADDRESS,
+    StunMessage,
+    error_code,
+    has_integrity,
+    write_stun,
+    xor_address,
+)
+
+Address: TypeAlias = tuple[str, int]
+
+CONSENT_TIMEOUT_MS: Final = 30_000
+_ADDRESSES_MAX: Final = 8
+
+
+class IceCredentials(NamedTuple):
+    """User fragment and password of one side."""
+
+    fragment: str
+    password: str
+
+
+class Check(NamedTuple):
+    """The outcome of a binding request: what to answer, and whether the path for sending has moved."""
+
+    response: bytes
+    is_valid: bool
+    has_moved: bool = False
+
+
+def receiver_of(message: StunMessage) -> str | None:
+    """The user fragment of ours that a request is meant for: the part of USERNAME before the colon."""
+    username = message.attributes.get(USERNAME)
+    if username is None or len(username) > 513:
+        return None
+    try:
+        return username.decode("utf-8").partition(":")[0]
+    except UnicodeDecodeError:
+        return None
+
+
+class IceLite:
+    """
+    One connection's ICE state. `path` is the address to send to, once there is one.
+
+    An address is valid from its first correct check until it has sent none for `CONSENT_TIMEOUT_MS`.
+    """
+
+    def __init__(self, local: IceCredentials, remote: IceCredentials) -> None:
+        self.local: Final = local
+        self.remote = remote
+        self.path: Address | None = None
+        self._valid: dict[Address, int] = {}
+        self._is_nominated = False
+
+    def is_valid(self, address: Address) -> bool:
+        """Whether packets from there are the peer's."""
+        return address in self._valid
+
+    @property
+    def addresses(self) -> list[Address]:
+        """All valid addresses."""
+        return list(self._valid)
+
+    def restart(self, remote: IceCredentials) -> None:
+        """The peer has new credentials; valid addresses stay until they expire."""
+        self.remote = remote
+        self._is_nominated = False
+
+    def receive(self, data: bytes, message: StunMessage, source: Address, now_ms: int) -> Check | None:
+        """
+        A STUN message that names this connection. None means: drop it without a word.
+
+        Only a request with the right integrity makes an address valid; a nomination (USE-CANDIDATE), or before
+        any the first valid check, moves the path there.
+        """
+        if message.kind != BINDING_REQUEST or not has_integrity(data, message, self.local.password.encode()):
+            return None
+        if message.attributes.get(USERNAME) != f"{self.local.fragment}:{self.remote.fragment}".encode():
+            return None
+        password = self.local.password.encode()
+        if ICE_CONTROLLED in message.attributes:
+            # Both would be controlled; the peer has to switch (RFC 8445, section 7.3.1.1).
+            body = [(ERROR_CODE, error_code(487, "Role Conflict"))]
+            return Check(write_stun(BINDING_ERROR, message.transaction, body, password), False)
+        if source not in self._valid and len(self._valid) >= _ADDRESSES_MAX:
+            oldest = min((address for address in self._valid if address != self.path), key=self._heard)
+            del self._valid[oldest]
+        self._valid[source] = now_ms
+        has_moved = False
+        nominates = USE_CANDIDATE in message.attributes
+        if self.path is None or (nominates and source != self.path):
+            has_moved = source != self.path
+            self.path = source
+        self._is_nominated = self._is_nominated or nominates
+        address = xor_address(source[0], source[1], message.transaction)
+        response = write_stun(BINDING_SUCCESS, message.transaction, [(XOR_MAPPED_ADDRESS, address)], password)
+        return Check(response, True, has_moved)
+
+    def expire(self, now_ms: int) -> bool:
+        """Forgets addresses that are silent for too long; False when none is left though there was one."""
+        had_any = bool(self._valid)
+        oldest_ms = now_ms - CONSENT_TIMEOUT_MS
+        self._valid = {address: at for address, at in self._valid.items() if at > oldest_ms}
+        if self.path is not None and self.path not in self._valid:
+            self.path = max(self._valid, key=self._heard, default=None)
+        return bool(self._valid) or not had_any
+
+    def _heard(self, address: Address) -> int:
+        return self._valid[address]

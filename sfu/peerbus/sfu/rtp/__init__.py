@@ -1,0 +1,1 @@
+"""RTP and RTCP as values and bytes; everything in here is pure."""

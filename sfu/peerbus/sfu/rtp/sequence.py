@@ -1,0 +1,59 @@
+"""
+Sequence numbers and timestamps that wrap.
+
+Owns the arithmetic of 16-bit sequence numbers and 32-bit timestamps. See RFC 3550, section 5.1 and appendix A.1,
+and RFC 1982.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SEQUENCE_MODULUS: Final = 1 << 16
+TIMESTAMP_MODULUS: Final = 1 << 32
+
+
+def sequence_add(number: int, count: int) -> int:
+    """`number` and `count` more (or fewer), modulo 2^16."""
+    return (number + count) & 0xFFFF
+
+
+def sequence_distance(start: int, end: int) -> int:
+    """How far `end` lies after `start`: -32768 to 32767, negative if before."""
+    distance = (end - start) & 0xFFFF
+    return distance - SEQUENCE_MODULUS if distance >= 1 << 15 else distance
+
+
+def is_newer(number: int, reference: int) -> bool:
+    """Whether `number` comes after `reference`."""
+    return number != reference and (number - reference) & 0xFFFF < 1 << 15
+
+
+def timestamp_add(timestamp: int, count: int) -> int:
+    """`timestamp` and `count` clock ticks more (or fewer), modulo 2^32."""
+    return (timestamp + count) & 0xFFFFFFFF
+
+
+def timestamp_distance(start: int, end: int) -> int:
+    """How far `end` lies after `start` in ticks, negative if before."""
+    distance = (end - start) & 0xFFFFFFFF
+    return distance - TIMESTAMP_MODULUS if distance >= 1 << 31 else distance
+
+
+class SequenceExtender:
+    """Makes 16-bit sequence numbers into ones that never wrap, for arithmetic over long streams."""
+
+    __slots__ = ("_highest",)
+
+    def __init__(self) -> None:
+        self._highest: int | None = None
+
+    def extend(self, number: int) -> int:
+        """The number with its wraps counted; numbers a little older than the newest stay below it."""
+        if self._highest is None:
+            # One turn of room below, so that a late packet of the start is not negative.
+            self._highest = number + SEQUENCE_MODULUS
+            return self._highest
+        extended = self._highest + sequence_distance(self._highest & 0xFFFF, number)
+        self._highest = max(self._highest, extended)
+        return extended

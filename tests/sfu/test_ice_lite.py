@@ -1,0 +1,118 @@
+"""Who may send to a connection, and from where."""
+
+from peerbus.sfu.ice_lite import CONSENT_TIMEOUT_MS, Check, IceCredentials, IceLite, receiver_of
+from peerbus.sfu.stun import (
+    BINDING_ERROR,
+    BINDING_INDICATION,
+    BINDING_REQUEST,
+    BINDING_SUCCESS,
+    ICE_CONTROLLED,
+    ICE_CONTROLLING,
+    USE_CANDIDATE,
+    USERNAME,
+    parse_stun,
+    write_stun,
+)
+
+LOCAL = IceCredentials("here", "p" * 22)
+REMOTE = IceCredentials("there", "q" * 22)
+HOME = ("192.0.2.1", 5_000)
+CAFE = ("198.51.100.7", 6_000)
+
+
+def request(
+    *,
+    username: str = "here:there",
+    password: str = LOCAL.password,
+    nominates: bool = False,
+    role: int = ICE_CONTROLLING,
+    kind: int = BINDING_REQUEST,
+) -> bytes:
+    attributes = [(USERNAME, username.encode()), (role, bytes(8))]
+    if nominates:
+        attributes.append((USE_CANDIDATE, b""))
+    return write_stun(kind, bytes(12), attributes, password.encode())
+
+
+def receive(ice: IceLite, data: bytes, source: tuple[str, int], now_ms: int = 0) -> Check | None:
+    return ice.receive(data, parse_stun(data), source, now_ms)
+
+
+def test_a_right_check_makes_its_source_valid_and_is_answered() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    check = receive(ice, request(), HOME)
+    assert check is not None
+    assert check.has_moved
+    assert parse_stun(check.response).kind == BINDING_SUCCESS
+    assert ice.is_valid(HOME)
+    assert ice.path == HOME
+    assert not ice.is_valid(CAFE)
+
+
+def test_a_wrong_password_name_or_kind_is_dropped_without_a_word() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    assert receive(ice, request(password="x" * 22), HOME) is None
+    assert receive(ice, request(username="here:somebody"), HOME) is None
+    assert receive(ice, request(kind=BINDING_INDICATION), HOME) is None
+    assert ice.path is None
+    assert not ice.is_valid(HOME)
+
+
+def test_only_a_nomination_moves_the_path() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    receive(ice, request(), HOME)
+    check = receive(ice, request(), CAFE)
+    assert check is not None
+    assert not check.has_moved
+    assert ice.path == HOME
+    assert ice.is_valid(CAFE)
+    check = receive(ice, request(nominates=True), CAFE)
+    assert check is not None
+    assert check.has_moved
+    assert ice.path == CAFE
+
+
+def test_a_controlled_peer_is_told_of_the_conflict() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    check = receive(ice, request(role=ICE_CONTROLLED), HOME)
+    assert check is not None
+    assert not check.is_valid
+    assert parse_stun(check.response).kind == BINDING_ERROR
+    assert ice.path is None
+
+
+def test_silence_takes_the_address_away() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    assert ice.expire(0)
+    receive(ice, request(), HOME, 0)
+    receive(ice, request(), CAFE, 10_000)
+    assert ice.expire(CONSENT_TIMEOUT_MS)
+    assert ice.path == CAFE
+    assert not ice.is_valid(HOME)
+    assert not ice.expire(CONSENT_TIMEOUT_MS + 10_000)
+    assert ice.path is None
+
+
+def test_one_peer_cannot_hold_any_number_of_addresses() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    for port in range(1, 100):
+        receive(ice, request(), ("192.0.2.1", port), port)
+    assert len(ice.addresses) == 8
+    assert ice.is_valid(("192.0.2.1", 1))
+
+
+def test_a_restart_asks_for_the_new_name() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    receive(ice, request(), HOME)
+    ice.restart(IceCredentials("other", "r" * 22))
+    assert ice.is_valid(HOME)
+    assert receive(ice, request(), CAFE) is None
+    assert receive(ice, request(username="here:other"), CAFE) is not None
+
+
+def test_the_receiver_is_the_part_before_the_colon() -> None:
+    assert receiver_of(parse_stun(request())) == "here"
+    assert receiver_of(parse_stun(write_stun(BINDING_REQUEST, bytes(12), [], None))) is None
+    assert (
+        receiver_of(parse_stun(write_stun(BINDING_REQUEST, bytes(12), [(USERNAME, b"\xff")], None))) is None
+    )

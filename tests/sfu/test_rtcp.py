@@ -1,0 +1,100 @@
+"""RTCP: known packets both ways, bad ones refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peerbus.sfu.rtp.rtcp import (
+    Bye,
+    FullIntraRequest,
+    Nack,
+    PictureLoss,
+    ReceiverReport,
+    ReportBlock,
+    Rtcp,
+    RtcpError,
+    SenderReport,
+    nack,
+    parse_rtcp,
+    source_description,
+    write_rtcp,
+)
+
+SSRC = st.integers(0, 2**32 - 1)
+BLOCK = st.builds(
+    ReportBlock,
+    ssrc=SSRC,
+    fraction_lost=st.integers(0, 255),
+    cumulative_lost=st.integers(-(2**23), 2**23 - 1),
+    highest_sequence=SSRC,
+    jitter=SSRC,
+    last_report=SSRC,
+    delay_since_last_report=SSRC,
+)
+BLOCKS = st.lists(BLOCK, max_size=3).map(tuple)
+PACKETS: st.SearchStrategy[Rtcp] = st.one_of(
+    st.builds(
+        SenderReport,
+        ssrc=SSRC,
+        ntp_time=st.integers(0, 2**64 - 1),
+        rtp_timestamp=SSRC,
+        packets=SSRC,
+        octets=SSRC,
+        blocks=BLOCKS,
+    ),
+    st.builds(ReceiverReport, ssrc=SSRC, blocks=BLOCKS),
+    st.builds(Bye, ssrcs=st.lists(SSRC, max_size=4).map(tuple)),
+    st.builds(PictureLoss, sender_ssrc=SSRC, media_ssrc=SSRC),
+    st.builds(FullIntraRequest, sender_ssrc=SSRC, media_ssrcs=st.lists(SSRC, max_size=3).map(tuple)),
+)
+
+
+@given(packets=st.lists(PACKETS, max_size=4))
+def test_what_is_written_is_read_again(packets: list[Rtcp]) -> None:
+    assert parse_rtcp(write_rtcp(packets)) == packets
+
+
+@given(
+    first=st.integers(0, 0xFFFF),
+    steps=st.lists(st.integers(0, 400), min_size=1, max_size=60, unique=True),
+)
+def test_a_nack_names_exactly_the_lost_packets(first: int, steps: list[int]) -> None:
+    lost = [(first + step) & 0xFFFF for step in steps]
+    (packet,) = parse_rtcp(nack(1, 2, lost))
+    assert isinstance(packet, Nack)
+    assert set(packet.sequences) == set(lost)
+    assert len(packet.sequences) == len(lost)
+
+
+def test_a_run_across_the_wrap_is_one_entry() -> None:
+    data = nack(1, 2, [65_534, 65_535, 0, 1])
+    assert len(data) == 16
+    (packet,) = parse_rtcp(data)
+    assert isinstance(packet, Nack)
+    assert packet.sequences == (65_534, 65_535, 0, 1)
+
+
+def test_unknown_packets_are_skipped() -> None:
+    unknown = bytes.fromhex("80cc0001deadbeef")
+    data = unknown + source_description(7, "name") + write_rtcp([PictureLoss(1, 2)])
+    assert parse_rtcp(data) == [PictureLoss(1, 2)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "80", "80c8", "00c80000", "80c80006", "80c80000", "81c80006" + "00" * 24, "80c90000", "82cb000100000001",
+        "81cd000100000001", "81ce000100000001", "84ce000300000001000000020000", "a0c9000100000000", "a0c90001000000ff",
+    ],
+)  # fmt: skip
+def test_what_is_not_rtcp_is_refused(text: str) -> None:
+    with pytest.raises(RtcpError):
+        parse_rtcp(bytes.fromhex(text))
+
+
+@given(data=st.binary(max_size=120))
+def test_no_bytes_raise_anything_else(data: bytes) -> None:
+    try:
+        parse_rtcp(b"\x81" + data)
+    except RtcpError:
+        return
