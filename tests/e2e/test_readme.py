@@ -40,7 +40,12 @@ async def site(server: LiveServer) -> AsyncIterator[str]:
         return web.Response(text=page_of_the_readme(server), content_type="text/html")
 
     app = web.Application()
+    async def icon(_: web.Request) -> web.Response:
+        return web.Response(status=204)
+
     app.router.add_get("/", page)
+    # A browser asks every site for it, sooner or later.
+    app.router.add_get("/favicon.ico", icon)
     runner = web.AppRunner(app)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
