@@ -358,3 +358,32 @@ def test_patterns_of_a_grant_are_normalised() -> None:
     assert grant.allows(Operation.READ) is False
     assert grant.channels == ("Café",)
     assert grant.claims("Zoë")
+
+
+# --- services ---------------------------------------------------------------------------------------------
+
+SERVICE = Grant(channels=EVERY, agents=EVERY, service=True)
+
+
+@pytest.mark.parametrize(
+    ("grant", "channel", "agent"),
+    [
+        (FULL, "peerbus:workers", "alice"),
+        (FULL, "Peerbus:other", "alice"),
+        (FULL, "lobby", "peerbus:sfu-1"),
+        (SERVICE, "lobby", "peerbus:sfu-1"),
+        (SERVICE, "peerbus:workers", "alice"),
+    ],
+)
+def test_services_are_among_themselves(grant: Grant, channel: str, agent: str) -> None:
+    assert refused(grant, channel=channel, agent=agent).code is ErrorCode.FORBIDDEN
+
+
+def test_a_service_is_admitted_as_one() -> None:
+    assert connect(SERVICE, channel="peerbus:workers", agent="peerbus:sfu-1").is_service
+    assert not connect(FULL).is_service
+
+
+def test_no_grant_makes_a_service_of_another() -> None:
+    assert not narrow(FULL, SERVICE).service
+    assert narrow(SERVICE, SERVICE).service

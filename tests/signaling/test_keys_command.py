@@ -185,3 +185,13 @@ def test_help_names_every_operation(folder: Path, capsys: pytest.CaptureFixture[
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert all(operation.value in shown for operation in ALL_OPERATIONS)
+
+
+def test_a_key_for_a_worker_is_for_nothing_else(folder: Path) -> None:
+    grant = grant_of(folder, create(folder, "--worker", "--name", "peerbus:sfu-eu"))
+    assert grant.service
+    assert grant.channels == ("peerbus:workers",)
+    assert grant.agents == ("peerbus:sfu-eu",)
+    assert grant.operations == {Operation.READ, Operation.SEND_LIVE, Operation.DIRECT}
+    assert "--operator" in failed(folder, "create", "--worker", "--operator")
+    assert "peerbus" in failed(folder, "create", "--project", "peerbus")

@@ -27,7 +27,7 @@ JOIN_TOKEN_BYTES: Final = 32
 LINEAGE_SECRET_BYTES: Final = 16
 
 SERVICE_PREFIX: Final = "peerbus:"
-"""Agent names that begin with it, in any case, belong to the server's own services."""
+"""Names of agents and channels that begin with it, in any case, belong to the server's own services."""
 PUBLIC_SCOPE: Final = "public"
 """The scope that all projects share."""
 
@@ -76,7 +76,7 @@ def check_agent_name(name: str, *, service: bool = False) -> str:
 
 
 def is_service_name(name: str) -> bool:
-    """Whether an agent name is one that only the server's own services bear."""
+    """Whether a name of an agent or a channel is one that only the server's own services bear or open."""
     return name[: len(SERVICE_PREFIX)].lower() == SERVICE_PREFIX
 
 

@@ -50,6 +50,7 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     RATE_LIMITED = "rate_limited"
     STORAGE_UNAVAILABLE = "storage_unavailable"
+    NO_WORKER = "no_worker"
     OUT_OF_SEQUENCE = "out_of_sequence"
     NOT_FOUND = "not_found"
     # Raised by the SDKs themselves, never sent.
@@ -129,6 +130,9 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
     ),
     ErrorCode.STORAGE_UNAVAILABLE: ErrorInfo(
         True, 3005, 507, "The message could not be stored, and was not sent."
+    ),
+    ErrorCode.NO_WORKER: ErrorInfo(
+        True, 3005, 503, "No media worker can take the call at the moment; try again."
     ),
     ErrorCode.OUT_OF_SEQUENCE: ErrorInfo(False, 3501, 409, "A request id or post number is not the next."),
     ErrorCode.NOT_FOUND: ErrorInfo(False, 3501, 404, "There is no such thing here."),

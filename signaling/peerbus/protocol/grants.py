@@ -6,7 +6,7 @@ keys, signatures or clocks (the time is passed in), and never counts: rates, mem
 and counted where the messages, members and uses are.
 
 A grant has two kinds of sections. *Allow-lists* say what is possible, and a missing one allows nothing:
-`channels`, `agents`, `claim`, `operations`, `types`, `storage`, and the flags `public` and `operator`.
+`channels`, `agents`, `claim`, `operations`, `types`, `storage`, and the flags `public`, `operator` and `service`.
 *Limits* take away from that, and a missing one takes nothing: `rate_per_s`, `members`, `expires_ms`, `uses`,
 `addresses`, `origins`. An unknown section is an error, since it may be a limit of a later version.
 
@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import force_setattr
 
-from peerbus.protocol.channel import PUBLIC_SCOPE
+from peerbus.protocol.channel import PUBLIC_SCOPE, is_service_name
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.patterns import (
     EVERY,
@@ -96,6 +96,9 @@ class Grant(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
     """Whether it opens the scope that all projects share."""
     operator: bool = False
     """Whether the server's operator issued it; in the public scope only such a grant kicks, locks, claims."""
+    service: bool = False
+    """Whether its bearer is one of the server's own services, such as a media worker: it has a service's name, and
+    opens channels that bear such names. Nobody else does, and it opens no others."""
     rate_per_s: float | None = None
     """Messages a second of one session, all classes together."""
     members: int | None = None
@@ -160,6 +163,8 @@ class Admission(Struct, frozen=True, kw_only=True):
     rate_per_s: float | None
     members: int | None
     expires_ms: int | None
+    is_service: bool = False
+    """Whether it is one of the server's own services."""
 
     def allows(self, operation: Operation, *, message_type: str | None = None) -> bool:
         """Whether the session may do this, and on messages of this type where one is given."""
@@ -189,6 +194,18 @@ def admit(
     is_public = scope == PUBLIC_SCOPE
     if is_public and not grant.public:
         raise _forbidden("The key does not open the public scope.")
+    if grant.service is not is_service_name(channel):
+        raise _forbidden(
+            "A service opens only the channels of services."
+            if grant.service
+            else "The channel belongs to the server's own services."
+        )
+    if grant.service is not is_service_name(agent):
+        raise _forbidden(
+            "A service has a service's name."
+            if grant.service
+            else "The name belongs to the server's own services."
+        )
     if not matches(grant.channels, channel):
         raise _forbidden("The key does not open this channel.")
     if not matches(grant.agents, agent):
@@ -205,6 +222,7 @@ def admit(
         rate_per_s=grant.rate_per_s,
         members=grant.members,
         expires_ms=grant.expires_ms,
+        is_service=grant.service,
     )
 
 
@@ -226,6 +244,7 @@ def narrow(parent: Grant, child: Grant) -> Grant:
         storage=intersect(parent.storage, child.storage),
         public=parent.public and child.public,
         operator=parent.operator and child.operator,
+        service=parent.service and child.service,
         rate_per_s=_lower(parent.rate_per_s, child.rate_per_s),
         members=_lower(parent.members, child.members),
         expires_ms=_lower(parent.expires_ms, child.expires_ms),

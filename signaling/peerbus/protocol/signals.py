@@ -175,7 +175,9 @@ SfuSignal: TypeAlias = Answer | Refused | Publications | Slots | Speakers | Rest
 # --- server to worker and back ------------------------------------------------------------------------------------
 
 CONTROL_CHANNEL: Final = "peerbus:workers"
-"""The channel in which workers are members; only worker tokens open it."""
+"""The channel in which workers are members; only worker tokens open it. Its mode is open, its scope private."""
+CONTROL_TYPE: Final = "sfu.control"
+"""The type of all messages in it; their `binary` is the MessagePack form of one of the signals below."""
 SERVER_AGENT: Final = "peerbus:server"
 """The name workers send their side of the control messages to."""
 
@@ -214,6 +216,13 @@ class Gone(Signal, frozen=True, tag="gone", kw_only=True):
     code: str
 
 
+class Renewed(Signal, frozen=True, tag="renewed", kw_only=True):
+    """Server to worker: a participant has a new credential; what it allows, and until when, counts from now on."""
+
+    room: Room
+    participant: Participant
+
+
 class Release(Signal, frozen=True, tag="release", kw_only=True):
     """Server to worker: the room is no longer this worker's (or is empty); forget it."""
 
@@ -221,7 +230,7 @@ class Release(Signal, frozen=True, tag="release", kw_only=True):
 
 
 class Deliver(Signal, frozen=True, tag="deliver", kw_only=True):
-    """Worker to server: a signal for one participant, or for everyone in the room who is in the call."""
+    """Worker to server: a signal for the participants that are named, or (nobody named) for all in the call."""
 
     room: Room
     identities: list[str]
@@ -229,7 +238,11 @@ class Deliver(Signal, frozen=True, tag="deliver", kw_only=True):
 
 
 class Announce(Signal, frozen=True, tag="announce", kw_only=True):
-    """Worker to server, after each connect: the rooms it serves, with their terms and participants."""
+    """
+    Worker to server, the first message after each connect: the rooms it serves, with their terms.
+
+    Until then it is given no room. A room that is another's by now comes back in a `Release`.
+    """
 
     rooms: list[Room]
 
@@ -243,5 +256,5 @@ class Load(Signal, frozen=True, tag="load", kw_only=True):
     is_draining: bool = False
 
 
-ServerToWorker: TypeAlias = Forward | Gone | Release
+ServerToWorker: TypeAlias = Forward | Gone | Renewed | Release
 WorkerToServer: TypeAlias = Deliver | Announce | Load

@@ -42,6 +42,8 @@ from peerbus.protocol.grants import Grant, grant_from_json, narrow
 from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
 
 DEMO_PROJECT: Final = "demo"
+SERVICE_PROJECT: Final = "peerbus"
+"""The project of the server's own services."""
 NOT_BEFORE_LEEWAY_MS: Final = 60_000
 """How far the clock of whoever signs a token may run ahead; an expiry gets no leeway."""
 

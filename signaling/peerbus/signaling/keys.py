@@ -36,7 +36,8 @@ from peerbus.protocol.grants import (
 )
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret
-from peerbus.signaling.keyring import DEMO_PROJECT, KeyRecord, Keyring
+from peerbus.protocol.signals import CONTROL_CHANNEL, CONTROL_TYPE
+from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, KeyRecord, Keyring
 from peerbus.signaling.keyring import Principal as Principal
 from peerbus.signaling.master_key import (
     MASTER_KEY_FILE,
@@ -70,6 +71,16 @@ DEMO_GRANT: Final = msgspec.structs.replace(
 """What anybody may do who opens a page of this server. Nobody moderates and nobody claims a name: everybody
 can have such a key, and no channel of the demo project belongs to one of them more than to another."""
 
+WORKER_GRANT: Final = Grant(
+    channels=(CONTROL_CHANNEL,),
+    agents=EVERY,
+    operations=frozenset({Operation.READ, Operation.SEND_LIVE, Operation.DIRECT}),
+    types=(CONTROL_TYPE,),
+    operator=True,
+    service=True,
+)
+"""What a media worker may do: talk to the server in the one channel that is there for it."""
+_OWN_WORKERS_LABEL: Final = "this server's own workers"
 
 DEMO_QUOTA: Final = Quota(channels=200, sessions=400, messages_per_channel=5_000, message_bytes=65_536)
 
@@ -223,10 +234,12 @@ class KeyStore:
         """
         Makes a key, and its project if there is none; the only time that its secret is returned.
 
-        Raises `KeyStoreError` also for a bad project id or label, and for the demo project.
+        Raises `KeyStoreError` also for a bad project id or label, and for the projects of the server itself.
         """
         if project == DEMO_PROJECT:
             raise KeyStoreError("the server makes the keys of the demo project itself")
+        if (project == SERVICE_PROJECT) is not grant.service:
+            raise KeyStoreError(f"the project {SERVICE_PROJECT} is for keys of workers, and only that one")
         if len(label) > LABEL_MAX_CHARS or not label.isprintable():
             raise KeyStoreError(f"a label has at most {LABEL_MAX_CHARS} printable characters")
         try:
@@ -236,6 +249,17 @@ class KeyStore:
         if project not in self._projects:
             self._add_project(project, Quota(), now_ms)
         return self._insert_key(project, grant, label, now_ms)
+
+    def own_workers_key(self, now_ms: int) -> DeveloperKey:
+        """
+        The key of the workers that the server starts itself; the same as long as nobody revokes it.
+
+        It travels from one of the server's processes to another and is shown to nobody.
+        """
+        for record in self.keys(SERVICE_PROJECT):
+            if record.label == _OWN_WORKERS_LABEL and record.revoked_ms is None:
+                return self._keyring.developer_key(record)
+        return self.create_key(SERVICE_PROJECT, grant=WORKER_GRANT, label=_OWN_WORKERS_LABEL, now_ms=now_ms)
 
     def revoke_key(self, key_id: str, *, now_ms: int) -> KeyRecord:
         """Makes a key and all tokens signed with it worthless for ever; revoking it again changes nothing."""

@@ -26,8 +26,15 @@ from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.grants import Grant, Operation, grant_to_json
 from peerbus.protocol.patterns import EVERY, has_wildcard
 from peerbus.signaling.config import ConfigError, parse_data_dir
-from peerbus.signaling.keyring import KeyRecord
-from peerbus.signaling.keys import DEFAULT_PROJECT, FULL_GRANT, KEYS_FILE, KeyStore, KeyStoreError
+from peerbus.signaling.keyring import SERVICE_PROJECT, KeyRecord
+from peerbus.signaling.keys import (
+    DEFAULT_PROJECT,
+    FULL_GRANT,
+    KEYS_FILE,
+    WORKER_GRANT,
+    KeyStore,
+    KeyStoreError,
+)
 from peerbus.signaling.master_key import MASTER_KEY_VARIABLE
 
 EXIT_OK: Final = 0
@@ -92,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
     create = commands.add_parser("create", parents=[common], help="make a key and print it, this once")
     create.set_defaults(run=_create)
-    create.add_argument("--project", default=DEFAULT_PROJECT, help="whose key it is (%(default)s)")
+    create.add_argument("--project", help=f"whose key it is ({DEFAULT_PROJECT})")
     create.add_argument("--label", default="", help="what it is for, to tell it from others")
     create.add_argument(
         "--channel",
@@ -114,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument(
         "--operator", action="store_true", help="it may kick, lock and claim names in the public scope, too"
     )
+    create.add_argument(
+        "--worker", action="store_true", help="for a media worker on another machine, and for nothing else"
+    )
 
     listing = commands.add_parser("list", parents=[common], help="show all keys, without their secrets")
     listing.set_defaults(run=_list)
@@ -130,12 +140,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _create(store: KeyStore, arguments: argparse.Namespace, output: _Output) -> None:
-    grant = _grant(arguments)
-    key = store.create_key(arguments.project, grant=grant, label=arguments.label, now_ms=_now_ms())
+    grant = _worker_grant(arguments) if arguments.worker else _grant(arguments)
+    project = SERVICE_PROJECT if arguments.worker else arguments.project or DEFAULT_PROJECT
+    key = store.create_key(project, grant=grant, label=arguments.label, now_ms=_now_ms())
     output.out.write(key.to_text() + "\n")
-    output.err.write(
-        f"Key {key.key_id} of project {arguments.project}, shown this once: keep it as a password.\n"
-    )
+    output.err.write(f"Key {key.key_id} of project {project}, shown this once: keep it as a password.\n")
+    if arguments.worker:
+        output.err.write("Give it to `peerbus sfu` in the variable PEERBUS_WORKER_TOKEN.\n")
     for pattern in (*grant.channels, *grant.agents):
         if "*" in pattern and not has_wildcard(pattern):
             output.err.write(
@@ -203,6 +214,13 @@ def _grant(arguments: argparse.Namespace) -> Grant:
         origins=None if arguments.origin is None else tuple(arguments.origin),
         operator=arguments.operator,
     )
+
+
+def _worker_grant(arguments: argparse.Namespace) -> Grant:
+    others = ("project", "channel", "allow", "origin", "operator")
+    if wrong := next((name for name in others if getattr(arguments, name)), None):
+        raise _UsageError(f"--worker says all that a worker's key may do; it does not go with --{wrong}")
+    return msgspec.structs.replace(WORKER_GRANT, agents=tuple(arguments.name or EVERY))
 
 
 def _as_json(record: KeyRecord) -> dict[str, object]:

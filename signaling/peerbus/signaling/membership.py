@@ -211,6 +211,9 @@ class Membership:
         holder = channel.by_name.get(joining.name)
         if holder is None or holder.lineage == joining.lineage:
             return holder
+        if joining.admission.is_service:
+            # A worker that was started again; the old process is gone, whether that was noticed here or not.
+            return holder
         resume = joining.connect.resume
         if resume is None or holder.session.resume_token != resume.token:
             raise ProtocolError(ErrorCode.NAME_TAKEN, f"Somebody here is called {joining.name!r} already.")

@@ -23,6 +23,7 @@ from peerbus.protocol.grants import Admission, admit
 from peerbus.protocol.messages import ClientFrame, Closing, Connect
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import common_version
+from peerbus.protocol.signals import SERVER_AGENT, SFU_AGENT
 from peerbus.signaling.effects import (
     AppendEffect,
     CloseEffect,
@@ -372,8 +373,11 @@ class Server:
         return self.keys.verify(credential, _wall_ms())
 
     def _agent_name(self, frame: Connect, principal: Principal, key: ChannelKey, lineage: bytes) -> str:
-        if frame.agent:
-            return naming.check_agent_name(frame.agent)
+        is_service = principal.grant.service
+        if frame.agent or is_service:
+            if frame.agent in (SFU_AGENT, SERVER_AGENT):
+                raise ProtocolError(ErrorCode.NAME_INVALID, "That is the name of the server itself.")
+            return naming.check_agent_name(frame.agent, service=is_service)
         claim = principal.grant.claim
         if claim is not None and principal.grant.claims(claim):
             return naming.check_agent_name(claim)

@@ -32,6 +32,7 @@ export const ERRORS = {
   idempotency_conflict: [false, 3501, "This idempotency key was used with another message."],
   rate_limited: [true, 3005, "Too much in too short a time; retry_after_ms says when again."],
   storage_unavailable: [true, 3005, "The message could not be stored, and was not sent."],
+  no_worker: [true, 3005, "No media worker can take the call at the moment; try again."],
   out_of_sequence: [false, 3501, "A request id or post number is not the next."],
   not_found: [false, 3501, "There is no such thing here."],
   timeout: [true, 3001, "No answer came in time; it may still have happened."],
