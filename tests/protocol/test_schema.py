@@ -27,6 +27,18 @@ def test_it_has_every_frame_under_its_tag() -> None:
     assert set(document["errors"]) == {code.value for code in ErrorCode}
 
 
+def test_it_has_every_signal_under_its_kind() -> None:
+    document = schema.document()
+    kinds = {
+        direction: set(document[direction]["discriminator"]["mapping"])
+        for direction in ("ClientSignal", "SfuSignal")
+    }
+    assert {"offer", "mute", "unpublish", "leave"} <= kinds["ClientSignal"]
+    assert {"answer", "refused", "publications", "slots", "restart", "ended"} <= kinds["SfuSignal"]
+    assert document["$defs"]["Answer"]["properties"]["kind"]["enum"] == ["answer"]
+    assert not any("Forward" in name for name in document["$defs"])
+
+
 def test_a_secret_is_a_string_that_is_not_shown() -> None:
     api_key = schema.document()["$defs"]["Connect"]["properties"]["api_key"]
     assert api_key["type"] == "string"

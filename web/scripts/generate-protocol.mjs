@@ -1,5 +1,6 @@
-// Writes the TypeScript types (frames.gen.ts) and the run-time shapes (shapes.gen.ts) of all frames, and the table of
-// errors (errors.gen.ts), from schema.json, which `python -m peerbus.protocol.schema` exports.
+// Writes the TypeScript types (frames.gen.ts) and the run-time shapes (shapes.gen.ts) of all frames, the same for the
+// signals of a call (signals.gen.ts, signal-shapes.gen.ts), and the table of errors (errors.gen.ts), from schema.json,
+// which `python -m peerbus.protocol.schema` exports.
 // With --check it writes nothing and fails on a difference.
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -10,20 +11,27 @@ const NOTICE = "// Generated from schema.json by scripts/generate-protocol.mjs; 
 const MAX_SAFE = Number.MAX_SAFE_INTEGER;
 
 const nameOf = (ref) => ref.split("/").at(-1);
-const tagOf = (definition) => definition.properties.op?.enum?.[0];
+// What tells the members of a union apart: `op` for frames, `kind` for signals. Other structures may have fields of
+// these names, but not with a single allowed value.
+const TAG_FIELDS = { op: "Frame", kind: "Signal" };
+const tagFieldOf = ({ properties }) =>
+  Object.keys(TAG_FIELDS).find((field) => properties[field]?.enum?.length === 1);
+const tagOf = (definition) => definition.properties[tagFieldOf(definition)]?.enum[0];
 // `Error` would hide JavaScript's own.
-const typeName = (name) => (tagOf(definitions[name]) ? `${name}Frame` : name);
+const typeName = (name) => `${name}${TAG_FIELDS[tagFieldOf(definitions[name])] ?? ""}`;
 
 const members = (union) => union.anyOf.map((item) => nameOf(item.$ref));
 const clientFrames = members(schema.ClientFrame);
 const serverFrames = members(schema.ServerFrame);
+const clientSignals = members(schema.ClientSignal);
+const sfuSignals = members(schema.SfuSignal);
 
 function tsType(node) {
   if (node.$ref) return typeName(nameOf(node.$ref));
   if (node.anyOf) return node.anyOf.map(tsType).join(" | ");
   if (node.enum) return node.enum.map((value) => JSON.stringify(value)).join(" | ");
   if (node.type === "string") return node.contentEncoding === "base64" ? "Uint8Array" : "string";
-  if (node.type === "integer") return "number";
+  if (node.type === "integer" || node.type === "number") return "number";
   if (node.type === "boolean") return "boolean";
   if (node.type === "null") return "null";
   if (node.type === "array") {
@@ -41,6 +49,7 @@ function shape(node) {
   if (node.type === "string" && node.contentEncoding === "base64") return "bytes";
   if (node.type === "string") return call("text", [node.minLength, node.maxLength], [0, undefined]);
   if (node.type === "integer") return call("integer", [node.minimum, node.maximum], [undefined, MAX_SAFE]);
+  if (node.type === "number") return "number";
   if (node.type === "boolean") return "flag";
   if (node.type === "array") return `list(${shape(node.items ?? {})})`;
   if (node.type === "object") return "object";
@@ -80,8 +89,8 @@ function field(definition, name) {
   return "default" in node ? `optional(${shape(node)}, ${initial(node)})` : `optional(${shape(node)})`;
 }
 
-/** Every structure behind those it refers to. */
-function ordered() {
+/** The named structures and all they refer to, every one behind those it refers to. */
+function ordered(roots) {
   const done = new Set();
   const visit = (name) => {
     if (done.has(name)) return;
@@ -90,7 +99,7 @@ function ordered() {
     }
     done.add(name);
   };
-  for (const name of [...clientFrames, ...serverFrames]) visit(name);
+  for (const name of roots) visit(name);
   return [...done];
 }
 
@@ -104,10 +113,11 @@ function comment(text, indent = "") {
 function interfaceOf(name) {
   const definition = definitions[name];
   // A decoded frame has its defaults filled in; a frame to be sent may leave them out.
-  const isSent = clientFrames.includes(name) || name === "Resume";
+  const isSent = [...clientFrames, ...clientSignals, "Resume", "OfferedTrack"].includes(name);
+  const tagField = tagFieldOf(definition);
   const fields = Object.entries(definition.properties).map(([key, node]) => {
     const isThere = definition.required?.includes(key) || ("default" in node && !isSent);
-    const type = key === "op" ? JSON.stringify(tagOf(definition)) : tsType(node);
+    const type = key === tagField ? JSON.stringify(tagOf(definition)) : tsType(node);
     return `${comment(node.description, "  ")}  readonly ${key}${isThere ? "" : "?"}: ${type};\n`;
   });
   return `${comment(definition.description)}export interface ${typeName(name)} {\n${fields.join("")}}\n`;
@@ -120,13 +130,27 @@ function union(name, members) {
   );
 }
 
+function interfaces(roots) {
+  return ordered(roots).map(interfaceOf).join("\n");
+}
+
 function framesText() {
   const parts = [
     NOTICE,
-    ordered().map(interfaceOf).join("\n"),
+    interfaces([...clientFrames, ...serverFrames]),
     union("ClientFrame", clientFrames),
     union("ServerFrame", serverFrames),
     "export type AnyFrame = ClientFrame | ServerFrame;\n",
+  ];
+  return parts.join("\n");
+}
+
+function signalsText() {
+  const parts = [
+    NOTICE,
+    interfaces([...clientSignals, ...sfuSignals]),
+    union("ClientSignal", clientSignals),
+    union("SfuSignal", sfuSignals),
   ];
   return parts.join("\n");
 }
@@ -140,6 +164,7 @@ const PIECES = [
     "list",
     "literal",
     "nullable",
+    "number",
     "object",
     "optional",
     "required",
@@ -147,22 +172,24 @@ const PIECES = [
   ...["type Shape", "struct", "text", "textOr"],
 ];
 
-function shapesText() {
-  const structs = ordered().map((name) => {
+/** The shapes of these tables' members, `{ TABLE: names }`. */
+function shapesText(tables) {
+  const structs = ordered(Object.values(tables).flat()).map((name) => {
     const definition = definitions[name];
-    const names = Object.keys(definition.properties).filter((key) => key !== "op");
+    const tagField = tagFieldOf(definition);
+    const names = Object.keys(definition.properties).filter((key) => key !== tagField);
     const body = names.map((key) => `  ${key}: ${field(definition, key)},\n`).join("");
     const tag = JSON.stringify(tagOf(definition) ?? null);
-    return `const ${name} = struct(${tag}, ${body ? `{\n${body}}` : "{}"});\n`;
+    const last = (tagField ?? "op") === "op" ? "" : `, ${JSON.stringify(tagField)}`;
+    return `const ${name} = struct(${tag}, ${body ? `{\n${body}}` : "{}"}${last});\n`;
   });
-  const table = (name, frames) =>
+  const table = ([name, entries]) =>
     `export const ${name}: Readonly<Record<string, Shape>> = {\n` +
-    `${frames.map((frame) => `  ${tagOf(definitions[frame])}: ${frame},\n`).join("")}};\n`;
+    `${entries.map((entry) => `  ${tagOf(definitions[entry])}: ${entry},\n`).join("")}};\n`;
   const body = structs.join("\n");
   const used = PIECES.filter((piece) => new RegExp(`\\b${piece}\\b`).test(`${body} type Shape`));
   const header = `import {\n${used.map((piece) => `  ${piece},\n`).join("")}} from "./shape";\n`;
-  const tables = [table("CLIENT_FRAMES", clientFrames), table("SERVER_FRAMES", serverFrames)];
-  return [NOTICE, header, body, ...tables].join("\n");
+  return [NOTICE, header, body, ...Object.entries(tables).map(table)].join("\n");
 }
 
 function errorsText() {
@@ -179,7 +206,9 @@ ${rows.join("")}} as const satisfies Record<string, readonly [boolean, number, s
 const outputs = {
   "errors.gen.ts": errorsText(),
   "frames.gen.ts": framesText(),
-  "shapes.gen.ts": shapesText(),
+  "shapes.gen.ts": shapesText({ CLIENT_FRAMES: clientFrames, SERVER_FRAMES: serverFrames }),
+  "signals.gen.ts": signalsText(),
+  "signal-shapes.gen.ts": shapesText({ CLIENT_SIGNALS: clientSignals, SFU_SIGNALS: sfuSignals }),
 };
 const isCheck = process.argv.includes("--check");
 for (const [name, text] of Object.entries(outputs)) {

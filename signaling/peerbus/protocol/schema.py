@@ -1,9 +1,10 @@
 """
 The wire as JSON Schema, from which the TypeScript side is generated.
 
-Owns the form of the exported document: `ClientFrame` and `ServerFrame` are the unions of the two directions,
-`$defs` every structure (JSON Schema 2020-12), `errors` the table of codes. Never describes anything by
-itself; all of it comes from `messages` and `errors`.
+Owns the form of the exported document: `ClientFrame` and `ServerFrame` are the unions of the two directions, as are
+`ClientSignal` and `SfuSignal` for what clients and the SFU say to each other about a call; `$defs` has every structure
+(JSON Schema 2020-12), `errors` the table of codes. Never describes anything by itself; all of it comes from `messages`,
+`signals` and `errors`.
 
     python -m peerbus.protocol.schema FILE           writes it
     python -m peerbus.protocol.schema --check FILE   fails when FILE is not what would be written
@@ -14,22 +15,28 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from peerbus.protocol.errors import ERRORS
 from peerbus.protocol.messages import ClientFrame, ServerFrame
 from peerbus.protocol.secrets import schema_hook
+from peerbus.protocol.signals import ClientSignal, SfuSignal
+
+_UNIONS: Final = {
+    "ClientFrame": ClientFrame,
+    "ServerFrame": ServerFrame,
+    "ClientSignal": ClientSignal,
+    "SfuSignal": SfuSignal,
+}
 
 
 def document() -> dict[str, Any]:
     """The whole export, JSON-shaped."""
-    (client, server), definitions = msgspec.json.schema_components(
-        [ClientFrame, ServerFrame], schema_hook=schema_hook
-    )
+    schemas, definitions = msgspec.json.schema_components(_UNIONS.values(), schema_hook=schema_hook)
     errors = {code.value: info._asdict() for code, info in ERRORS.items()}
-    return {"ClientFrame": client, "ServerFrame": server, "$defs": definitions, "errors": errors}
+    return {**dict(zip(_UNIONS, schemas, strict=True)), "$defs": definitions, "errors": errors}
 
 
 def main(arguments: list[str]) -> int:

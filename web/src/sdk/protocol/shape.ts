@@ -53,6 +53,8 @@ export function integer(minimum = Number.MIN_SAFE_INTEGER, maximum = Number.MAX_
   });
 }
 
+export const number: Shape = checked((value) => (Number.isFinite(value) ? undefined : "a number"));
+
 /** A string; its length counts code points. */
 export function text(minimum = 0, maximum = Number.POSITIVE_INFINITY): Shape {
   return checked((value) => {
@@ -123,14 +125,18 @@ export function optional(shape: Shape, initial?: () => unknown): Field {
   return initial ? { shape, isRequired: false, initial } : { shape, isRequired: false };
 }
 
-/** An object with named fields, a frame if it has a tag; other fields are ignored, so that a newer peer can
- * add some. */
-export function struct(tag: string | null, fields: Readonly<Record<string, Field>>): Shape {
+/** An object with named fields, a frame or a signal if it has a tag; other fields are ignored, so that a newer peer
+ * can add some. */
+export function struct(
+  tag: string | null,
+  fields: Readonly<Record<string, Field>>,
+  tagField: "op" | "kind" = "op",
+): Shape {
   const entries = Object.entries(fields);
   return {
     read(value, at, encoding) {
       if (!isObject(value)) throw unfit("an object", at);
-      const result: Record<string, unknown> = tag === null ? {} : { op: tag };
+      const result: Record<string, unknown> = tag === null ? {} : { [tagField]: tag };
       for (const [name, field] of entries) {
         const path = `${at}.${name}`;
         if (Object.hasOwn(value, name)) result[name] = field.shape.read(value[name], path, encoding);
@@ -141,7 +147,7 @@ export function struct(tag: string | null, fields: Readonly<Record<string, Field
     },
     write(value, encoding) {
       const given = value as Record<string, unknown>;
-      const result: Record<string, unknown> = tag === null ? {} : { op: tag };
+      const result: Record<string, unknown> = tag === null ? {} : { [tagField]: tag };
       for (const [name, field] of entries) {
         const item = given[name];
         if (item !== undefined && !isInitial(item, field)) result[name] = field.shape.write(item, encoding);
