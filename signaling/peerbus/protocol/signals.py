@@ -117,12 +117,21 @@ class Publication(Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_muted: bool = False
 
 
+class Caller(Struct, frozen=True, kw_only=True):
+    """Somebody in the call, with or without publications."""
+
+    identity: str
+    name: str
+
+
 class Publications(Signal, frozen=True, tag="publications", kw_only=True):
-    """Everything that is published in the room, whenever it changes; `version` rises."""
+    """Who is in the call and everything that is published in it, whenever one changes; `version` rises."""
 
     term: int
     version: int
     publications: list[Publication]
+    callers: list[Caller] = []
+    """Everyone in the call, the receiver included."""
 
 
 class Binding(Struct, frozen=True, omit_defaults=True, kw_only=True):
