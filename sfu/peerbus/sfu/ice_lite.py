@@ -26,7 +26,8 @@ from peerbus.sfu.stun import (
     xor_address,
 )
 
-Address: TypeAlias = tuple[str, int]
+Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
+"""As the socket gives it: host, port and, with IPv6, flow and scope."""
 
 CONSENT_TIMEOUT_MS: Final = 30_000
 _ADDRESSES_MAX: Final = 8
@@ -70,7 +71,7 @@ class IceLite:
         self.remote = remote
         self.path: Address | None = None
         self._valid: dict[Address, int] = {}
-        self._is_nominated = False
+        self._former: str | None = None
 
     def is_valid(self, address: Address) -> bool:
         """Whether packets from there are the peer's."""
@@ -82,9 +83,10 @@ class IceLite:
         return list(self._valid)
 
     def restart(self, remote: IceCredentials) -> None:
-        """The peer has new credentials; valid addresses stay until they expire."""
+        """The peer has new credentials; valid addresses stay until they expire, checks under way stay good."""
+        if remote != self.remote:
+            self._former = self.remote.fragment
         self.remote = remote
-        self._is_nominated = False
 
     def receive(self, data: bytes, message: StunMessage, source: Address, now_ms: int) -> Check | None:
         """
@@ -95,7 +97,7 @@ class IceLite:
         """
         if message.kind != BINDING_REQUEST or not has_integrity(data, message, self.local.password.encode()):
             return None
-        if message.attributes.get(USERNAME) != f"{self.local.fragment}:{self.remote.fragment}".encode():
+        if message.attributes.get(USERNAME) not in self._usernames():
             return None
         password = self.local.password.encode()
         if ICE_CONTROLLED in message.attributes:
@@ -111,7 +113,6 @@ class IceLite:
         if self.path is None or (nominates and source != self.path):
             has_moved = source != self.path
             self.path = source
-        self._is_nominated = self._is_nominated or nominates
         address = xor_address(source[0], source[1], message.transaction)
         response = write_stun(BINDING_SUCCESS, message.transaction, [(XOR_MAPPED_ADDRESS, address)], password)
         return Check(response, True, has_moved)
@@ -124,6 +125,10 @@ class IceLite:
         if self.path is not None and self.path not in self._valid:
             self.path = max(self._valid, key=self._heard, default=None)
         return bool(self._valid) or not had_any
+
+    def _usernames(self) -> list[bytes]:
+        fragments = [self.remote.fragment] + ([] if self._former is None else [self._former])
+        return [f"{self.local.fragment}:{fragment}".encode() for fragment in fragments]
 
     def _heard(self, address: Address) -> int:
         return self._valid[address]

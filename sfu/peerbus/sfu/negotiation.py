@@ -8,6 +8,7 @@ See RFC 8829 (section 5.3), RFC 8843 and RFC 9143.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec import Struct
@@ -48,6 +49,13 @@ class SlotSources(Struct, frozen=True):
     primary: int
     repair: int | None
     """For retransmissions; None where the codec has none."""
+    number: int = 0
+    """Sound and picture of one number are one stream to the client, and are played in step."""
+
+    @property
+    def canonical_name(self) -> str:
+        """Its CNAME, and the name of its stream."""
+        return f"peerbus-{self.number}"
 
 
 class TakenCodec(Struct, frozen=True, kw_only=True):
@@ -72,7 +80,7 @@ class AgreedSection(Struct, frozen=True, kw_only=True):
     """Why it was rejected."""
 
 
-def agree(section: Section, policy: dict[str, tuple[str, ...]]) -> AgreedSection:
+def agree(section: Section, policy: Mapping[str, tuple[str, ...]]) -> AgreedSection:
     """Decides one section by the codec policy; nothing is raised, a reason is given."""
     if section.is_rejected:
         return AgreedSection(section=section, is_rejected=True, reason="the client itself rejects it")
@@ -179,12 +187,11 @@ def _codec_lines(kind: str, taken: TakenCodec) -> list[str]:
 
 def _source_lines(mid: str, sources: SlotSources) -> list[str]:
     # Exactly these lines, the primary first: aiortc counts them.
-    stream = f"peerbus-{mid} slot-{mid}"
-    lines = [f"a=msid:{stream}"]
+    lines = [f"a=msid:{sources.canonical_name} slot-{mid}"]
     if sources.repair is not None:
         lines.append(f"a=ssrc-group:FID {sources.primary} {sources.repair}")
     numbers = [sources.primary] + ([] if sources.repair is None else [sources.repair])
-    return lines + [f"a=ssrc:{number} cname:peerbus-{mid}" for number in numbers]
+    return lines + [f"a=ssrc:{number} cname:{sources.canonical_name}" for number in numbers]
 
 
 def _payload_types(agreed: AgreedSection) -> list[int]:

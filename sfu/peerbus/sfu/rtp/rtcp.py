@@ -20,6 +20,8 @@ PAYLOAD_FEEDBACK: Final = 206
 _NACK_FORMAT: Final = 1
 _PLI_FORMAT: Final = 1
 _FIR_FORMAT: Final = 4
+_APPLICATION_FORMAT: Final = 15
+_REMB_MANTISSA_BITS: Final = 18
 _REPORT_BLOCK: Final = struct.Struct("!IIIIII")
 _NACK_ENTRIES_MAX: Final = 256
 
@@ -92,7 +94,15 @@ class FullIntraRequest(NamedTuple):
     media_ssrcs: tuple[int, ...]
 
 
-Rtcp: TypeAlias = SenderReport | ReceiverReport | Bye | Nack | PictureLoss | FullIntraRequest
+class Remb(NamedTuple):
+    """How much a sender may send in all for these sources (draft-alvestrand-rmcat-remb)."""
+
+    sender_ssrc: int
+    bitrate_bps: int
+    media_ssrcs: tuple[int, ...]
+
+
+Rtcp: TypeAlias = SenderReport | ReceiverReport | Bye | Nack | PictureLoss | FullIntraRequest | Remb
 
 
 def parse_rtcp(data: bytes) -> list[Rtcp]:
@@ -167,6 +177,8 @@ def _parse_one(count: int, kind: int, body: bytes) -> Rtcp | None:
             struct.unpack_from("!I", body)[0],
             tuple(struct.unpack_from("!I", body, position)[0] for position in entries),
         )
+    if kind == PAYLOAD_FEEDBACK and count == _APPLICATION_FORMAT:
+        return _parse_remb(body)
     return None
 
 
@@ -216,9 +228,32 @@ def _write_one(packet: Rtcp) -> bytes:
     if isinstance(packet, PictureLoss):
         body = struct.pack("!II", packet.sender_ssrc, packet.media_ssrc)
         return _packet(_PLI_FORMAT, PAYLOAD_FEEDBACK, body)
+    if isinstance(packet, Remb):
+        return _packet(_APPLICATION_FORMAT, PAYLOAD_FEEDBACK, _write_remb(packet))
     body = struct.pack("!II", packet.sender_ssrc, 0)
     body += b"".join(struct.pack("!IBxxx", ssrc, 0) for ssrc in packet.media_ssrcs)
     return _packet(_FIR_FORMAT, PAYLOAD_FEEDBACK, body)
+
+
+def _write_remb(packet: Remb) -> bytes:
+    exponent = max(0, packet.bitrate_bps.bit_length() - _REMB_MANTISSA_BITS)
+    mantissa = packet.bitrate_bps >> exponent
+    sources = packet.media_ssrcs[:255]
+    head = struct.pack(
+        "!II4sI", packet.sender_ssrc, 0, b"REMB", len(sources) << 24 | exponent << 18 | mantissa
+    )
+    return head + struct.pack(f"!{len(sources)}I", *sources)
+
+
+def _parse_remb(body: bytes) -> Remb | None:
+    if len(body) < 16 or body[8:12] != b"REMB":
+        return None
+    sender_ssrc, _, _, word = struct.unpack_from("!II4sI", body)
+    count = word >> 24
+    if len(body) < 16 + 4 * count:
+        raise RtcpError("truncated feedback")
+    bitrate_bps = (word & 0x3FFFF) << (word >> 18 & 0x3F)
+    return Remb(sender_ssrc, bitrate_bps, struct.unpack_from(f"!{count}I", body, 16))
 
 
 def _nack_entries(sequences: tuple[int, ...]) -> bytes:

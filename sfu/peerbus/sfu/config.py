@@ -1,0 +1,85 @@
+"""
+How a worker is started: options, and what of the environment counts.
+
+Owns reading them and saying what is wrong. The token never stands in argv, where every process of the machine reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+TOKEN_VARIABLE: Final = "PEERBUS_WORKER_TOKEN"  # noqa: S105  the name of it
+SIGNALING_VARIABLE: Final = "PEERBUS_SIGNALING"
+DEFAULT_PORT: Final = 7900
+DEFAULT_SIGNALING: Final = "http://localhost:8080"
+
+
+class ConfigError(ValueError):
+    """A setting cannot be used; the text is for the operator."""
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """Everything a worker needs to know."""
+
+    signaling: str
+    token: str
+    name: str
+    host: str = ""
+    """The address to bind to; empty for all, IPv4 and IPv6."""
+    port: int = DEFAULT_PORT
+    advertise: tuple[str, ...] = ()
+
+
+def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """
+    The configuration of a worker. Raises `ConfigError`; `--help` exits by `SystemExit`.
+
+    Of the environment count `PEERBUS_WORKER_TOKEN` and `PEERBUS_SIGNALING`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="peerbus sfu",
+        description="An SFU worker: forwards media and data of calls. Its key comes from "
+        f"`peerbus keys create --worker` in {TOKEN_VARIABLE}.",
+        exit_on_error=False,
+    )
+    parser.add_argument(
+        "--signaling",
+        metavar="URL",
+        default=environment.get(SIGNALING_VARIABLE, "") or DEFAULT_SIGNALING,
+        help="the signaling server (default: %(default)s)",
+    )
+    parser.add_argument("--name", default="peerbus:sfu-1", help="this worker's name (default: %(default)s)")
+    parser.add_argument("--host", default="", metavar="ADDRESS", help="bind to this address only")
+    parser.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="the UDP port, 0 for a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--advertise",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="tell clients this address instead of this machine's own; may be given more than once",
+    )
+    try:
+        options = parser.parse_args(argv)
+    except argparse.ArgumentError as error:
+        raise ConfigError(str(error)) from None
+    token = environment.get(TOKEN_VARIABLE, "")
+    if not token:
+        raise ConfigError(
+            f"{TOKEN_VARIABLE} is not set; `peerbus keys create --worker` on the server makes a key for it"
+        )
+    if not 0 <= options.port <= 65_535:
+        raise ConfigError(f"--port {options.port}: a port is between 0 and 65535")
+    return Config(
+        signaling=options.signaling,
+        token=token,
+        name=options.name,
+        host=options.host,
+        port=options.port,
+        advertise=tuple(options.advertise),
+    )

@@ -1,0 +1,585 @@
+"""
+The packet engine in Python: unprotect once, rewrite a few header bytes for each subscriber, protect, send.
+
+Owns the SRTP sessions, and for each stream and leg what is needed to forward, repair and report. No task, no queue, no
+clock: packets go out from within `receive`. A packet that is not authentic or not understood is counted and costs its
+sender only. See RFC 3711, RFC 3550, RFC 4585 and RFC 4588.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import struct
+from collections.abc import Callable
+from typing import Final
+
+import pylibsrtp
+
+from peerbus.sfu.engine import (
+    EngineCounts,
+    LegId,
+    LegSpec,
+    LegStats,
+    PeerId,
+    StreamCodec,
+    StreamId,
+    StreamSpec,
+    StreamStats,
+)
+from peerbus.sfu.rtp.codecs import KEYFRAME_TESTS
+from peerbus.sfu.rtp.history import History
+from peerbus.sfu.rtp.keyframe_requests import INTERVAL_MS, KeyframeRequests
+from peerbus.sfu.rtp.loss import LossTracker
+from peerbus.sfu.rtp.packet import RtpError, RtpPacket, extension_block, header, parse_rtp
+from peerbus.sfu.rtp.reception import Reception
+from peerbus.sfu.rtp.rewriter import Rewriter
+from peerbus.sfu.rtp.rtcp import (
+    FullIntraRequest,
+    Nack,
+    PictureLoss,
+    ReceiverReport,
+    Remb,
+    Rtcp,
+    RtcpError,
+    SenderReport,
+    parse_rtcp,
+    source_description,
+    write_rtcp,
+)
+from peerbus.sfu.rtp.sequence import SequenceExtender
+from peerbus.sfu.srtp import Profile, SrtpKeys
+from peerbus.sfu.udp import Address
+
+REPORT_MS: Final = 1_000
+VIDEO_BITRATE_BPS: Final = 2_500_000
+"""What a publisher is told it may send for each video stream, until an estimate of the subscribers' paths exists."""
+_SSRCS_MAX: Final = 64
+_RESENT_PER_TICK: Final = 64
+_RESEND_AGAIN_MS: Final = 20
+_REPLAY_WINDOW: Final = 1_024
+
+_LIBSRTP_PROFILES: Final = {
+    Profile.AES128_CM_SHA1_80: pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+    Profile.AEAD_AES_128_GCM: pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
+    Profile.AEAD_AES_256_GCM: pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
+}
+
+
+def srtp_session(profile: Profile, key: bytes, *, is_inbound: bool) -> pylibsrtp.Session:
+    """A session of libsrtp for every SSRC of one direction."""
+    policy = pylibsrtp.Policy(
+        key=key,
+        ssrc_type=pylibsrtp.Policy.SSRC_ANY_INBOUND if is_inbound else pylibsrtp.Policy.SSRC_ANY_OUTBOUND,
+        srtp_profile=_LIBSRTP_PROFILES[profile],
+    )
+    policy.window_size = _REPLAY_WINDOW
+    policy.allow_repeat_tx = True
+    return pylibsrtp.Session(policy)
+
+
+class _Stream:
+    """What a peer sends on one m-line."""
+
+    def __init__(self, number: StreamId, peer: _Peer, spec: StreamSpec) -> None:
+        self.id = number
+        self.peer = peer
+        self.spec = spec
+        self.codecs = {codec.payload_type: codec for codec in spec.codecs}
+        self.repairs = {
+            codec.repair_payload_type: codec for codec in spec.codecs if codec.repair_payload_type is not None
+        }
+        self.ssrc: int | None = None
+        self.legs: list[_Leg] = []
+        self.history = History() if spec.is_video else None
+        self.loss = LossTracker() if spec.is_video else None
+        self.extender = SequenceExtender()
+        self.keyframes = KeyframeRequests()
+        self.keyframe_requests = 0
+        self.reception: Reception | None = None
+        self.clock_rate_hz = 0
+        self.codec_name = ""
+        self.is_keyframe_start: Callable[[memoryview], bool] | None = None
+        self.loudest: int | None = None
+        self.recent: tuple[int, int] = (-1, 0)
+
+    def begin(self, ssrc: int, codec: StreamCodec) -> None:
+        """The first packet of a source: what was known of an earlier one no longer holds."""
+        self.ssrc = ssrc
+        self.extender = SequenceExtender()
+        self.clock_rate_hz = codec.clock_rate_hz
+        self.reception = Reception(codec.clock_rate_hz)
+        if self.spec.is_video:
+            self.history = History()
+            self.loss = LossTracker()
+        for leg in self.legs:
+            leg.start_over()
+
+
+class _Leg:
+    """What a peer receives on one slot."""
+
+    def __init__(self, number: LegId, peer: _Peer, spec: LegSpec) -> None:
+        self.id = number
+        self.peer = peer
+        self.spec = spec
+        self.codecs = {(codec.name, codec.clock_rate_hz): codec for codec in spec.codecs}
+        self.extensions = (
+            b"" if spec.mid_extension is None else extension_block({spec.mid_extension: spec.mid.encode()})
+        )
+        self.rewriter = Rewriter(random.getrandbits(15), random.getrandbits(32))
+        self.stream: _Stream | None = None
+        self.codec: StreamCodec | None = None
+        self.waits_for_keyframe = False
+        self.repair_sequence = random.getrandbits(15)
+        self.packets = 0
+        self.bytes = 0
+        self.resent = 0
+        self.resend_budget = _RESENT_PER_TICK
+        self.resent_at: dict[int, int] = {}
+
+    def start_over(self) -> None:
+        """Another source follows: wait for its first keyframe, and go on with the numbers."""
+        self.rewriter.rebind()
+        self.waits_for_keyframe = self.spec.is_video
+        self.resent_at.clear()
+
+    def takes(self, stream: _Stream) -> bool:
+        return any((codec.name, codec.clock_rate_hz) in self.codecs for codec in stream.spec.codecs)
+
+
+class _Peer:
+    """One connection: its keys, its path, and what it sends and receives."""
+
+    def __init__(self, number: PeerId, keys: SrtpKeys, path: Address) -> None:
+        self.id = number
+        self.path = path
+        self.inbound = srtp_session(keys.profile, keys.receive, is_inbound=True)
+        self.outbound = srtp_session(keys.profile, keys.send, is_inbound=False)
+        self.streams: dict[str, _Stream] = {}
+        self.by_ssrc: dict[int, _Stream] = {}
+        self.repair_ssrcs: set[int] = set()
+        self.seen: set[int] = set()
+        self.legs_by_ssrc: dict[int, _Leg] = {}
+        self.ssrc = random.getrandbits(32)
+
+
+class PythonEngine:
+    """See `PacketEngine`. `send` takes a finished datagram and where it goes."""
+
+    def __init__(self, send: Callable[[bytes, Address], None]) -> None:
+        self.counts = EngineCounts()
+        self._send = send
+        self._numbers = itertools.count(1)
+        self._peers: dict[PeerId, _Peer] = {}
+        self._streams: dict[StreamId, _Stream] = {}
+        self._legs: dict[LegId, _Leg] = {}
+        self._report_due_ms = 0
+
+    # --- who and what there is --------------------------------------------------------------------------------
+
+    def add_peer(self, keys: SrtpKeys, path: Address) -> PeerId:
+        """See `PacketEngine`."""
+        peer = _Peer(PeerId(next(self._numbers)), keys, path)
+        self._peers[peer.id] = peer
+        return peer.id
+
+    def move_peer(self, peer: PeerId, path: Address) -> None:
+        """See `PacketEngine`."""
+        self._peers[peer].path = path
+
+    def remove_peer(self, peer: PeerId) -> None:
+        """See `PacketEngine`."""
+        gone = self._peers[peer]
+        for stream in list(gone.streams.values()):
+            self.remove_stream(stream.id)
+        for leg in [leg for leg in self._legs.values() if leg.peer is gone]:
+            self._unbind(leg)
+            del self._legs[leg.id]
+        del self._peers[peer]
+
+    def add_stream(self, peer: PeerId, spec: StreamSpec) -> StreamId:
+        """See `PacketEngine`."""
+        owner = self._peers[peer]
+        stream = _Stream(StreamId(next(self._numbers)), owner, spec)
+        self._streams[stream.id] = stream
+        owner.streams[spec.mid] = stream
+        for index, ssrc in enumerate(spec.ssrcs[:2]):
+            owner.by_ssrc[ssrc] = stream
+            if index == 1:
+                owner.repair_ssrcs.add(ssrc)
+        return stream.id
+
+    def remove_stream(self, stream: StreamId) -> None:
+        """See `PacketEngine`."""
+        gone = self._streams.pop(stream)
+        for leg in list(gone.legs):
+            self._unbind(leg)
+        owner = gone.peer
+        if owner.streams.get(gone.spec.mid) is gone:
+            del owner.streams[gone.spec.mid]
+        for ssrc in [ssrc for ssrc, of in owner.by_ssrc.items() if of is gone]:
+            del owner.by_ssrc[ssrc]
+            owner.repair_ssrcs.discard(ssrc)
+
+    def add_leg(self, peer: PeerId, spec: LegSpec) -> LegId:
+        """See `PacketEngine`."""
+        owner = self._peers[peer]
+        leg = _Leg(LegId(next(self._numbers)), owner, spec)
+        self._legs[leg.id] = leg
+        owner.legs_by_ssrc[spec.primary_ssrc] = leg
+        return leg.id
+
+    def bind(self, leg: LegId, stream: StreamId | None, now_ms: int) -> bool:
+        """See `PacketEngine`."""
+        one = self._legs[leg]
+        self._unbind(one)
+        if stream is None:
+            return True
+        source = self._streams[stream]
+        if not one.takes(source):
+            return False
+        one.stream = source
+        one.start_over()
+        source.legs.append(one)
+        if one.waits_for_keyframe and not self._replay_keyframe(source, one, now_ms):
+            source.keyframes.want()
+            self._ask_for_keyframe(source, now_ms)
+        return True
+
+    def _unbind(self, leg: _Leg) -> None:
+        if leg.stream is not None:
+            leg.stream.legs.remove(leg)
+            leg.stream = None
+            leg.codec = None
+            leg.rewriter.rebind()
+
+    # --- packets ----------------------------------------------------------------------------------------------
+
+    def receive(self, peer: PeerId, data: bytes, now_ms: int) -> bool:
+        """See `PacketEngine`."""
+        sender = self._peers[peer]
+        self.counts.received += 1
+        if len(data) < 12:
+            return self._refuse()
+        try:
+            if 192 <= data[1] <= 223:
+                self._receive_rtcp(sender, sender.inbound.unprotect_rtcp(data), now_ms)
+                return True
+            ssrc = int.from_bytes(data[8:12], "big")
+            if ssrc not in sender.seen:
+                # libsrtp keeps a state for each source; a peer may not make it keep them without end.
+                if len(sender.seen) >= _SSRCS_MAX:
+                    return self._refuse()
+                packet = parse_rtp(sender.inbound.unprotect(data))
+                sender.seen.add(ssrc)
+            else:
+                packet = parse_rtp(sender.inbound.unprotect(data))
+        except (pylibsrtp.Error, RtpError, RtcpError):
+            return self._refuse()
+        stream = sender.by_ssrc.get(ssrc) or self._latch(sender, packet)
+        if stream is None:
+            return self._refuse()
+        if packet.payload_type in stream.repairs:
+            self._repaired(stream, packet, now_ms)
+        elif packet.payload_type in stream.codecs:
+            self._forward(stream, packet, now_ms)
+        else:
+            return self._refuse()
+        return True
+
+    def _refuse(self) -> bool:
+        self.counts.refused += 1
+        return False
+
+    def _latch(self, sender: _Peer, packet: RtpPacket) -> _Stream | None:
+        """Whose packet it is when the offer did not name its source: by MID, else by a payload type of one stream."""
+        candidates: list[_Stream] = []
+        for stream in sender.streams.values():
+            number = stream.spec.mid_extension
+            value = None if number is None else packet.extensions.get(number)
+            if value is not None and value == stream.spec.mid.encode():
+                candidates = [stream]
+                break
+            if value is None and (
+                packet.payload_type in stream.codecs or packet.payload_type in stream.repairs
+            ):
+                candidates.append(stream)
+        if len(candidates) != 1:
+            return None
+        stream = candidates[0]
+        sender.by_ssrc[packet.ssrc] = stream
+        if packet.payload_type in stream.repairs:
+            sender.repair_ssrcs.add(packet.ssrc)
+        return stream
+
+    def _repaired(self, stream: _Stream, packet: RtpPacket, now_ms: int) -> None:
+        """A retransmission: the original packet, whose number stands in front of its payload."""
+        if packet.payload_end - packet.payload_start < 3 or stream.ssrc is None:
+            # Padding by which a publisher probes its path.
+            return
+        start = packet.payload_start
+        (original,) = struct.unpack_from("!H", packet.data, start)
+        codec = stream.repairs[packet.payload_type]
+        self._forward(
+            stream,
+            packet._replace(
+                payload_type=codec.payload_type,
+                sequence=original,
+                ssrc=stream.ssrc,
+                payload_start=start + 2,
+            ),
+            now_ms,
+        )
+
+    def _forward(self, stream: _Stream, packet: RtpPacket, now_ms: int) -> None:
+        if packet.ssrc != stream.ssrc:
+            stream.begin(packet.ssrc, stream.codecs[packet.payload_type])
+        codec = stream.codecs[packet.payload_type]
+        if codec.name != stream.codec_name:
+            stream.codec_name = codec.name
+            stream.is_keyframe_start = KEYFRAME_TESTS.get(codec.name) if stream.spec.is_video else None
+        sequence = stream.extender.extend(packet.sequence)
+        reception = stream.reception
+        assert reception is not None
+        history = stream.history
+        starts_keyframe = False
+        if history is not None:
+            assert stream.loss is not None
+            if not stream.loss.receive(sequence, now_ms):
+                return
+            history.add(sequence, packet)
+            if stream.is_keyframe_start is None or stream.is_keyframe_start(packet.payload):
+                starts_keyframe = True
+                history.add_keyframe_start(sequence, now_ms)
+                stream.keyframes.arrived()
+        elif stream.spec.level_extension is not None:
+            level = packet.extensions.get(stream.spec.level_extension)
+            if level:
+                loudness = level[0] & 0x7F
+                if stream.loudest is None or loudness < stream.loudest:
+                    stream.loudest = loudness
+        reception.receive(sequence, packet.timestamp, len(packet.data), now_ms)
+        for leg in stream.legs:
+            if leg.waits_for_keyframe:
+                if not starts_keyframe:
+                    continue
+                leg.waits_for_keyframe = False
+            self._forward_to(leg, stream, codec, sequence, packet, now_ms)
+
+    def _forward_to(
+        self, leg: _Leg, stream: _Stream, codec: StreamCodec, sequence: int, packet: RtpPacket, now_ms: int
+    ) -> None:
+        target = leg.codec
+        if target is None or target.name != codec.name:
+            target = leg.codecs.get((codec.name, codec.clock_rate_hz))
+            if target is None:
+                return
+            leg.codec = target
+        rewriter = leg.rewriter
+        if not rewriter.is_based:
+            rewriter.base(sequence, packet.timestamp, codec.clock_rate_hz, now_ms)
+        numbers = rewriter.rewrite(sequence, packet.timestamp, now_ms)
+        if numbers is None:
+            return
+        data = (
+            header(
+                target.payload_type,
+                packet.is_marked,
+                numbers[0],
+                numbers[1],
+                leg.spec.primary_ssrc,
+                leg.extensions,
+            )
+            + packet.data[packet.payload_start : packet.payload_end]
+        )
+        leg.packets += 1
+        leg.bytes += packet.payload_end - packet.payload_start
+        self.counts.forwarded += 1
+        peer = leg.peer
+        self._send(peer.outbound.protect(data), peer.path)
+
+    def _replay_keyframe(self, stream: _Stream, leg: _Leg, now_ms: int) -> bool:
+        """A keyframe so young that another would not be made: its packets, and those since, are sent again."""
+        history = stream.history
+        if history is None or now_ms - history.keyframe_at_ms >= INTERVAL_MS:
+            return False
+        codec = next((codec for codec in stream.spec.codecs if codec.name == stream.codec_name), None)
+        if codec is None:
+            return False
+        for sequence, packet in history.since_keyframe():
+            leg.waits_for_keyframe = False
+            self._forward_to(leg, stream, codec, sequence, packet, now_ms)
+        return not leg.waits_for_keyframe
+
+    # --- feedback ---------------------------------------------------------------------------------------------
+
+    def _receive_rtcp(self, sender: _Peer, data: bytes, now_ms: int) -> None:
+        for packet in parse_rtcp(data):
+            if isinstance(packet, SenderReport):
+                stream = sender.by_ssrc.get(packet.ssrc)
+                if stream is not None and packet.ssrc == stream.ssrc:
+                    self._pass_report(stream, packet, now_ms)
+            elif isinstance(packet, Nack):
+                leg = sender.legs_by_ssrc.get(packet.media_ssrc)
+                if leg is not None:
+                    self._resend(leg, packet.sequences, now_ms)
+            elif isinstance(packet, PictureLoss):
+                self._keyframe_wanted(sender, packet.media_ssrc, now_ms)
+            elif isinstance(packet, FullIntraRequest):
+                for ssrc in packet.media_ssrcs:
+                    self._keyframe_wanted(sender, ssrc, now_ms)
+
+    def _pass_report(self, stream: _Stream, report: SenderReport, now_ms: int) -> None:
+        """
+        The publisher's clock for each of its subscribers.
+
+        Sound and picture of one publisher keep its one clock, and so stay together at every subscriber.
+        """
+        assert stream.reception is not None
+        stream.reception.sender_report(report.ntp_time, now_ms)
+        for leg in stream.legs:
+            if not leg.rewriter.is_based:
+                continue
+            ssrc = leg.spec.primary_ssrc
+            out = SenderReport(
+                ssrc,
+                report.ntp_time,
+                leg.rewriter.timestamp(report.rtp_timestamp),
+                leg.packets & 0xFFFFFFFF,
+                leg.bytes & 0xFFFFFFFF,
+            )
+            self._send_rtcp(leg.peer, write_rtcp([out]) + source_description(ssrc, leg.spec.canonical_name))
+
+    def _resend(self, leg: _Leg, sequences: tuple[int, ...], now_ms: int) -> None:
+        stream, codec = leg.stream, leg.codec
+        if stream is None or codec is None or stream.history is None:
+            return
+        for sequence in sequences:
+            original = leg.rewriter.incoming(sequence)
+            packet = None if original is None else stream.history.get(original)
+            if packet is None or original is None:
+                continue
+            if (
+                leg.resend_budget <= 0
+                or now_ms - leg.resent_at.get(original, -_RESEND_AGAIN_MS) < _RESEND_AGAIN_MS
+            ):
+                continue
+            leg.resend_budget -= 1
+            leg.resent_at[original] = now_ms
+            leg.resent += 1
+            self.counts.resent += 1
+            self._resend_one(leg, codec, sequence, packet)
+
+    def _resend_one(self, leg: _Leg, codec: StreamCodec, sequence: int, packet: RtpPacket) -> None:
+        timestamp = leg.rewriter.timestamp(packet.timestamp)
+        payload = packet.data[packet.payload_start : packet.payload_end]
+        spec = leg.spec
+        if spec.repair_ssrc is not None and codec.repair_payload_type is not None:
+            leg.repair_sequence = (leg.repair_sequence + 1) & 0xFFFF
+            head = header(
+                codec.repair_payload_type,
+                packet.is_marked,
+                leg.repair_sequence,
+                timestamp,
+                spec.repair_ssrc,
+                leg.extensions,
+            )
+            data = head + sequence.to_bytes(2, "big") + payload
+        else:
+            head = header(
+                codec.payload_type, packet.is_marked, sequence, timestamp, spec.primary_ssrc, leg.extensions
+            )
+            data = head + payload
+        self._send(leg.peer.outbound.protect(data), leg.peer.path)
+
+    def _keyframe_wanted(self, subscriber: _Peer, ssrc: int, now_ms: int) -> None:
+        leg = subscriber.legs_by_ssrc.get(ssrc)
+        if leg is not None and leg.stream is not None and leg.spec.is_video:
+            leg.stream.keyframes.want()
+            self._ask_for_keyframe(leg.stream, now_ms)
+
+    def _ask_for_keyframe(self, stream: _Stream, now_ms: int) -> None:
+        if stream.ssrc is None:
+            # Nothing has come yet; an encoder begins with a keyframe. The declared source is asked all the same.
+            if not stream.spec.ssrcs:
+                return
+            ssrc = stream.spec.ssrcs[0]
+        else:
+            ssrc = stream.ssrc
+        if stream.keyframes.due(now_ms):
+            stream.keyframe_requests += 1
+            self.counts.keyframe_requests += 1
+            self._send_rtcp(stream.peer, write_rtcp([PictureLoss(stream.peer.ssrc, ssrc)]))
+
+    def _send_rtcp(self, peer: _Peer, data: bytes) -> None:
+        self._send(peer.outbound.protect_rtcp(data), peer.path)
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """See `PacketEngine`."""
+        for stream in self._streams.values():
+            if stream.loss is not None:
+                if not stream.loss.is_complete:
+                    self._ask_again(stream, stream.loss.due(now_ms))
+                self._ask_for_keyframe(stream, now_ms)
+        for leg in self._legs.values():
+            if leg.resend_budget != _RESENT_PER_TICK:
+                leg.resend_budget = _RESENT_PER_TICK
+                if len(leg.resent_at) > 1_024:
+                    leg.resent_at.clear()
+        if now_ms >= self._report_due_ms:
+            self._report_due_ms = now_ms + REPORT_MS
+            for peer in self._peers.values():
+                self._report(peer, now_ms)
+
+    def _ask_again(self, stream: _Stream, sequences: list[int]) -> None:
+        if sequences and stream.ssrc is not None:
+            self.counts.asked += len(sequences)
+            numbers = tuple(sequence & 0xFFFF for sequence in sequences)
+            self._send_rtcp(stream.peer, write_rtcp([Nack(stream.peer.ssrc, stream.ssrc, numbers)]))
+
+    def _report(self, peer: _Peer, now_ms: int) -> None:
+        blocks = []
+        videos: list[int] = []
+        for stream in peer.streams.values():
+            if stream.ssrc is None or stream.reception is None:
+                continue
+            block = stream.reception.report(stream.ssrc, now_ms)
+            if block is not None:
+                blocks.append(block)
+            if stream.spec.is_video:
+                videos.append(stream.ssrc)
+        if not blocks:
+            return
+        packets: list[Rtcp] = [ReceiverReport(peer.ssrc, tuple(blocks[:31]))]
+        if videos:
+            packets.append(Remb(peer.ssrc, VIDEO_BITRATE_BPS * len(videos), tuple(videos)))
+        self._send_rtcp(peer, write_rtcp(packets))
+
+    def levels(self) -> dict[StreamId, int]:
+        """See `PacketEngine`."""
+        found: dict[StreamId, int] = {}
+        for stream in self._streams.values():
+            if stream.loudest is not None:
+                found[stream.id] = stream.loudest
+                stream.loudest = None
+        return found
+
+    def stream_stats(self, stream: StreamId) -> StreamStats:
+        """See `PacketEngine`."""
+        one = self._streams[stream]
+        reception = one.reception
+        return StreamStats(
+            packets=0 if reception is None else reception.packets,
+            bytes=0 if reception is None else reception.bytes,
+            lost=0 if reception is None else reception.lost,
+            jitter=0 if reception is None else reception.jitter,
+            keyframe_requests=one.keyframe_requests,
+        )
+
+    def leg_stats(self, leg: LegId) -> LegStats:
+        """See `PacketEngine`."""
+        one = self._legs[leg]
+        return LegStats(packets=one.packets, bytes=one.bytes, resent=one.resent)
