@@ -1,16 +1,9 @@
 /**
- * `web-agent.webrtc.js` as a classic script: the global `WebRTCHelper`.
+ * `web-agent.webrtc.js` as a classic script: the global `WebRTCHelper`, for pages that have `web-agent.js`.
  *
- * Owns the name, so that pages written for it load; calls between peers come with a later version.
+ * Owns the globals only.
  */
 
-class WebRTCHelper {
-  constructor() {
-    throw new Error(
-      "WebRTCHelper comes with a later version of peerbus. Until then send data with agent.sendMessage, " +
-        'with delivery "live" or "lossy".',
-    );
-  }
-}
+import { WebRTCHelper } from "./webrtc/helper";
 
 Object.assign(globalThis, { WebRTCHelper });

@@ -1,5 +1,5 @@
 /**
- * peerbus for browsers: channels, named agents, presence and messages.
+ * peerbus for browsers: channels, named agents, presence, messages, and calls.
  *
  * Owns what the module `peerbus` exports.
  */
@@ -25,6 +25,26 @@ export type {
   State,
 } from "./agent/records";
 export { type ErrorCode, type ErrorInfo, errorInfo, ProtocolError as PeerbusError } from "./protocol/errors";
+export {
+  type DataOptions,
+  type WebRTCEvents,
+  WebRTCHelper,
+  type WebRTCOptions,
+} from "./webrtc/helper";
+export type { LocalPublication, PublishOptions } from "./webrtc/publications";
+export type {
+  ActiveSpeaker,
+  CallState,
+  CallStateName,
+  DataEvent,
+  MediaKind,
+  Peer,
+  RemotePublication,
+  Source,
+  TrackEvent,
+  TrackInfo,
+} from "./webrtc/records";
+export type { CallStats, ConnectionStats, DataStats, ReceivedStats, SentStats } from "./webrtc/stats";
 
 /** The version of this SDK. */
 export const version: string = __PEERBUS_VERSION__;

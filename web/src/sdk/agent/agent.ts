@@ -14,6 +14,7 @@ import { randomBytes, toHex } from "../crypto/bytes";
 import { ProtocolError } from "../protocol/errors";
 import type { ClientFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
+import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
 import { Driver } from "./driver";
 import { EarlyCalls } from "./early-calls";
 import { Emitter } from "./emitter";
@@ -39,6 +40,7 @@ import {
   historyOf,
   lossyAck,
   type Member,
+  type Message,
   memberOf,
   messageOf,
   presenceOf,
@@ -357,7 +359,7 @@ export class AgentConnection {
         this.joined(event);
         break;
       case "message":
-        this.emitter.emit("message", messageOf(event.message), this.onMessage);
+        this.heard(messageOf(event.message));
         break;
       case "presence":
         this.emitter.emit("presence", presenceOf(event.presence), this.onPresence);
@@ -371,6 +373,12 @@ export class AgentConnection {
       default:
         this.happenedRarely(event);
     }
+  }
+
+  private heard(message: Message): void {
+    const isSignal = message.sender === SFU_AGENT && message.type === SIGNAL_TYPE;
+    if (isSignal) this.emitter.emit("signal", message);
+    else this.emitter.emit("message", message, this.onMessage);
   }
 
   private happenedRarely(event: Event): void {

@@ -36,6 +36,8 @@ export interface Gap {
 /** Every event by its name, for `on` and `off`. */
 export interface AgentEvents {
   readonly message: Message;
+  /** What the server's media worker says about a call, for `WebRTCHelper`; these are no messages to `onMessage`. */
+  readonly signal: Message;
   readonly connect: ConnectInfo;
   readonly disconnect: DisconnectInfo;
   readonly error: ProtocolError;

@@ -66,6 +66,11 @@ export class ProtocolError extends Error {
     this.retryAfterMs = extras.retryAfterMs;
     this.correlationId = extras.correlationId ?? "";
   }
+
+  /** Each script of the SDK brings this class; an error of one is an error to all. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return value instanceof Error && value.name === "ProtocolError" && "correlationId" in value;
+  }
 }
 
 /** Whether a client that was closed with `closeCode` should connect again by itself. */

@@ -68,10 +68,16 @@ const Publication = struct(null, {
   is_muted: optional(flag, () => false),
 });
 
+const Caller = struct(null, {
+  identity: required(text()),
+  name: required(text()),
+});
+
 const Publications = struct("publications", {
   term: required(integer()),
   version: required(integer()),
   publications: required(list(Publication)),
+  callers: optional(list(Caller), () => []),
 }, "kind");
 
 const Binding = struct(null, {

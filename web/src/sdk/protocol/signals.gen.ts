@@ -72,12 +72,19 @@ export interface Publication {
   readonly is_muted: boolean;
 }
 
-/** Everything that is published in the room, whenever it changes; `version` rises. */
+/** Somebody in the call, with or without publications. */
+export interface Caller {
+  readonly identity: string;
+  readonly name: string;
+}
+
+/** Who is in the call and everything that is published in it, whenever one changes; `version` rises. */
 export interface PublicationsSignal {
   readonly kind: "publications";
   readonly term: number;
   readonly version: number;
   readonly publications: readonly Publication[];
+  readonly callers: readonly Caller[];
 }
 
 /** What a slot carries now; nothing where `publication` is missing. */
