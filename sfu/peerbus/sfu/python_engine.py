@@ -14,8 +14,6 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-import pylibsrtp
-
 from peerbus.sfu.engine import (
     EngineCounts,
     LegId,
@@ -48,7 +46,8 @@ from peerbus.sfu.rtp.rtcp import (
     write_rtcp,
 )
 from peerbus.sfu.rtp.sequence import SequenceExtender
-from peerbus.sfu.srtp import Profile, SrtpKeys
+from peerbus.sfu.srtp import SrtpKeys
+from peerbus.sfu.srtp_session import SrtpError, SrtpSession
 from peerbus.sfu.udp import Address
 
 REPORT_MS: Final = 1_000
@@ -57,25 +56,8 @@ VIDEO_BITRATE_BPS: Final = 2_500_000
 _SSRCS_MAX: Final = 64
 _RESENT_PER_TICK: Final = 64
 _RESEND_AGAIN_MS: Final = 20
-_REPLAY_WINDOW: Final = 1_024
 
-_LIBSRTP_PROFILES: Final = {
-    Profile.AES128_CM_SHA1_80: pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
-    Profile.AEAD_AES_128_GCM: pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
-    Profile.AEAD_AES_256_GCM: pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
-}
-
-
-def srtp_session(profile: Profile, key: bytes, *, is_inbound: bool) -> pylibsrtp.Session:
-    """A session of libsrtp for every SSRC of one direction."""
-    policy = pylibsrtp.Policy(
-        key=key,
-        ssrc_type=pylibsrtp.Policy.SSRC_ANY_INBOUND if is_inbound else pylibsrtp.Policy.SSRC_ANY_OUTBOUND,
-        srtp_profile=_LIBSRTP_PROFILES[profile],
-    )
-    policy.window_size = _REPLAY_WINDOW
-    policy.allow_repeat_tx = True
-    return pylibsrtp.Session(policy)
+_pack_header: Final = struct.Struct("!BBHII").pack
 
 
 class _Stream:
@@ -101,35 +83,64 @@ class _Stream:
         self.codec_name = ""
         self.is_keyframe_start: Callable[[memoryview], bool] | None = None
         self.loudest: int | None = None
-        self.recent: tuple[int, int] = (-1, 0)
+        self.newest = -1
+        """The newest packet that was forwarded: extended number, timestamp, and when."""
+        self.newest_timestamp = 0
+        self.newest_at_ms = 0
 
     def begin(self, ssrc: int, codec: StreamCodec) -> None:
         """The first packet of a source: what was known of an earlier one no longer holds."""
+        for leg in self.legs:
+            leg.finish(self)
+            leg.begin()
         self.ssrc = ssrc
+        self.newest = -1
         self.extender = SequenceExtender()
         self.clock_rate_hz = codec.clock_rate_hz
         self.reception = Reception(codec.clock_rate_hz)
         if self.spec.is_video:
             self.history = History()
             self.loss = LossTracker()
-        for leg in self.legs:
-            leg.start_over()
 
 
 class _Leg:
     """What a peer receives on one slot."""
 
+    __slots__ = (
+        "bytes",
+        "codec",
+        "codecs",
+        "extensions",
+        "first_byte",
+        "id",
+        "packets",
+        "payload_type",
+        "peer",
+        "repair_sequence",
+        "resend_budget",
+        "resent",
+        "resent_at",
+        "rewriter",
+        "spec",
+        "ssrc",
+        "stream",
+        "waits_for_keyframe",
+    )
+
     def __init__(self, number: LegId, peer: _Peer, spec: LegSpec) -> None:
         self.id = number
         self.peer = peer
         self.spec = spec
+        self.ssrc = spec.primary_ssrc
         self.codecs = {(codec.name, codec.clock_rate_hz): codec for codec in spec.codecs}
         self.extensions = (
             b"" if spec.mid_extension is None else extension_block({spec.mid_extension: spec.mid.encode()})
         )
+        self.first_byte = 0x90 if self.extensions else 0x80
         self.rewriter = Rewriter(random.getrandbits(15), random.getrandbits(32))
         self.stream: _Stream | None = None
         self.codec: StreamCodec | None = None
+        self.payload_type = 0
         self.waits_for_keyframe = False
         self.repair_sequence = random.getrandbits(15)
         self.packets = 0
@@ -138,13 +149,27 @@ class _Leg:
         self.resend_budget = _RESENT_PER_TICK
         self.resent_at: dict[int, int] = {}
 
-    def start_over(self) -> None:
-        """Another source follows: wait for its first keyframe, and go on with the numbers."""
-        self.rewriter.rebind()
+    def begin(self) -> None:
+        """What comes next is new to it: pictures from a keyframe on."""
+        self.codec = None
         self.waits_for_keyframe = self.spec.is_video
         self.resent_at.clear()
 
+    def finish(self, stream: _Stream) -> None:
+        """What it has carried is over; its own numbers will go on."""
+        self.rewriter.finish(stream.newest, stream.newest_timestamp, stream.newest_at_ms)
+
+    def take_codec(self, codec: StreamCodec) -> bool:
+        """The stream comes in this codec from now on; False if the subscriber has none like it."""
+        taken = self.codecs.get((codec.name, codec.clock_rate_hz))
+        if taken is None:
+            return False
+        self.codec = taken
+        self.payload_type = taken.payload_type
+        return True
+
     def takes(self, stream: _Stream) -> bool:
+        """Whether there is a codec that both have."""
         return any((codec.name, codec.clock_rate_hz) in self.codecs for codec in stream.spec.codecs)
 
 
@@ -154,8 +179,8 @@ class _Peer:
     def __init__(self, number: PeerId, keys: SrtpKeys, path: Address) -> None:
         self.id = number
         self.path = path
-        self.inbound = srtp_session(keys.profile, keys.receive, is_inbound=True)
-        self.outbound = srtp_session(keys.profile, keys.send, is_inbound=False)
+        self.inbound = SrtpSession(keys.profile, keys.receive, is_inbound=True)
+        self.outbound = SrtpSession(keys.profile, keys.send, is_inbound=False)
         self.streams: dict[str, _Stream] = {}
         self.by_ssrc: dict[int, _Stream] = {}
         self.repair_ssrcs: set[int] = set()
@@ -240,7 +265,7 @@ class PythonEngine:
         if not one.takes(source):
             return False
         one.stream = source
-        one.start_over()
+        one.begin()
         source.legs.append(one)
         if one.waits_for_keyframe and not self._replay_keyframe(source, one, now_ms):
             source.keyframes.want()
@@ -249,10 +274,10 @@ class PythonEngine:
 
     def _unbind(self, leg: _Leg) -> None:
         if leg.stream is not None:
+            leg.finish(leg.stream)
             leg.stream.legs.remove(leg)
             leg.stream = None
             leg.codec = None
-            leg.rewriter.rebind()
 
     # --- packets ----------------------------------------------------------------------------------------------
 
@@ -275,7 +300,7 @@ class PythonEngine:
                 sender.seen.add(ssrc)
             else:
                 packet = parse_rtp(sender.inbound.unprotect(data))
-        except (pylibsrtp.Error, RtpError, RtcpError):
+        except (SrtpError, RtpError, RtcpError):
             return self._refuse()
         stream = sender.by_ssrc.get(ssrc) or self._latch(sender, packet)
         if stream is None:
@@ -360,44 +385,48 @@ class PythonEngine:
                 if stream.loudest is None or loudness < stream.loudest:
                     stream.loudest = loudness
         reception.receive(sequence, packet.timestamp, len(packet.data), now_ms)
-        for leg in stream.legs:
-            if leg.waits_for_keyframe:
-                if not starts_keyframe:
-                    continue
+        if sequence > stream.newest:
+            stream.newest = sequence
+            stream.newest_timestamp = packet.timestamp
+            stream.newest_at_ms = now_ms
+        if starts_keyframe:
+            for leg in stream.legs:
                 leg.waits_for_keyframe = False
-            self._forward_to(leg, stream, codec, sequence, packet, now_ms)
+        self._send_to(stream.legs, codec, sequence, packet, now_ms)
 
-    def _forward_to(
-        self, leg: _Leg, stream: _Stream, codec: StreamCodec, sequence: int, packet: RtpPacket, now_ms: int
+    def _send_to(
+        self, legs: list[_Leg], codec: StreamCodec, sequence: int, packet: RtpPacket, now_ms: int
     ) -> None:
-        target = leg.codec
-        if target is None or target.name != codec.name:
-            target = leg.codecs.get((codec.name, codec.clock_rate_hz))
-            if target is None:
-                return
-            leg.codec = target
-        rewriter = leg.rewriter
-        if not rewriter.is_based:
-            rewriter.base(sequence, packet.timestamp, codec.clock_rate_hz, now_ms)
-        numbers = rewriter.rewrite(sequence, packet.timestamp, now_ms)
-        if numbers is None:
-            return
-        data = (
-            header(
-                target.payload_type,
-                packet.is_marked,
-                numbers[0],
-                numbers[1],
-                leg.spec.primary_ssrc,
-                leg.extensions,
+        """The hot path: everything here is done for every packet and every subscriber."""
+        timestamp = packet.timestamp
+        mark = 0x80 if packet.is_marked else 0
+        payload = packet.data[packet.payload_start : packet.payload_end]
+        size = len(payload)
+        sent = 0
+        for leg in legs:
+            if leg.waits_for_keyframe:
+                continue
+            taken = leg.codec
+            if (taken is None or taken.name != codec.name) and not leg.take_codec(codec):
+                continue
+            rewriter = leg.rewriter
+            if not rewriter.is_based:
+                rewriter.base(sequence, timestamp, codec.clock_rate_hz, now_ms)
+            elif sequence < rewriter.first:
+                continue
+            peer = leg.peer
+            head = _pack_header(
+                leg.first_byte,
+                mark | leg.payload_type,
+                (sequence + rewriter.sequence_delta) & 0xFFFF,
+                (timestamp + rewriter.timestamp_delta) & 0xFFFFFFFF,
+                leg.ssrc,
             )
-            + packet.data[packet.payload_start : packet.payload_end]
-        )
-        leg.packets += 1
-        leg.bytes += packet.payload_end - packet.payload_start
-        self.counts.forwarded += 1
-        peer = leg.peer
-        self._send(peer.outbound.protect(data), peer.path)
+            leg.packets += 1
+            leg.bytes += size
+            sent += 1
+            self._send(peer.outbound.protect(head + leg.extensions + payload), peer.path)
+        self.counts.forwarded += sent
 
     def _replay_keyframe(self, stream: _Stream, leg: _Leg, now_ms: int) -> bool:
         """A keyframe so young that another would not be made: its packets, and those since, are sent again."""
@@ -409,7 +438,7 @@ class PythonEngine:
             return False
         for sequence, packet in history.since_keyframe():
             leg.waits_for_keyframe = False
-            self._forward_to(leg, stream, codec, sequence, packet, now_ms)
+            self._send_to([leg], codec, sequence, packet, now_ms)
         return not leg.waits_for_keyframe
 
     # --- feedback ---------------------------------------------------------------------------------------------
@@ -456,7 +485,7 @@ class PythonEngine:
         if stream is None or codec is None or stream.history is None:
             return
         for sequence in sequences:
-            original = leg.rewriter.incoming(sequence)
+            original = leg.rewriter.incoming(sequence, stream.newest)
             packet = None if original is None else stream.history.get(original)
             if packet is None or original is None:
                 continue

@@ -3,81 +3,77 @@ The numbers of what a subscriber gets: one stream that goes on, whatever it is m
 
 Owns sequence numbers and timestamps of one outgoing source across changes of the stream behind it. A subscriber must
 see no jump when its slot carries another publication: the sequence goes on by one, the timestamp by the time that
-passed. See RFC 3550, section 5.1.
+passed. While one stream is carried both are the incoming ones and a constant, which the engine adds by itself for every
+packet. See RFC 3550, section 5.1.
 """
 
 from __future__ import annotations
 
-from peerbus.sfu.rtp.sequence import timestamp_distance
-
 
 class Rewriter:
     """
-    Maps extended incoming sequence numbers and timestamps to outgoing ones.
+    Maps incoming extended sequence numbers and 32-bit timestamps to outgoing ones.
 
     `start_sequence` and `start_timestamp` are random, as RFC 3550 wants it; they are passed in.
     """
 
     __slots__ = (
-        "_first_in",
         "_last_at_ms",
         "_last_sequence",
         "_last_timestamp",
-        "_sequence_delta",
-        "_timestamp_delta",
+        "first",
         "is_based",
+        "sequence_delta",
+        "timestamp_delta",
     )
 
     def __init__(self, start_sequence: int, start_timestamp: int) -> None:
         self._last_sequence = start_sequence - 1
         self._last_timestamp = start_timestamp
         self._last_at_ms: int | None = None
-        self._sequence_delta = 0
-        self._timestamp_delta = 0
-        self._first_in = 0
+        self.sequence_delta = 0
+        self.timestamp_delta = 0
+        self.first = 0
+        """The first packet of the stream carried now that was sent; earlier ones must not follow it."""
         self.is_based = False
-        """Whether a packet of the stream that is bound now has been sent."""
-
-    def rebind(self) -> None:
-        """The next packet is the first one of another stream."""
-        self.is_based = False
+        """Whether a packet of the stream carried now has been sent."""
 
     def base(self, sequence: int, timestamp: int, clock_rate_hz: int, now_ms: int) -> None:
         """The packet with this extended sequence number is the first to be sent of a stream."""
-        self._first_in = sequence
-        self._sequence_delta = self._last_sequence + 1 - sequence
-        if self._last_at_ms is None:
-            elapsed = 0
-        else:
+        elapsed = 0
+        if self._last_at_ms is not None:
             elapsed = max(1, (now_ms - self._last_at_ms) * clock_rate_hz // 1000)
-        self._timestamp_delta = self._last_timestamp + elapsed - timestamp
+        self.first = sequence
+        self.sequence_delta = self._last_sequence + 1 - sequence
+        self.timestamp_delta = self._last_timestamp + elapsed - timestamp
         self.is_based = True
 
-    def rewrite(self, sequence: int, timestamp: int, now_ms: int) -> tuple[int, int] | None:
-        """
-        The outgoing sequence number and timestamp; None for a packet from before the base.
-
-        `sequence` is extended, `timestamp` has 32 bits.
-        """
-        if sequence < self._first_in:
+    def rewrite(self, sequence: int, timestamp: int) -> tuple[int, int] | None:
+        """The outgoing sequence number and timestamp; None for a packet from before the first one."""
+        if sequence < self.first:
             return None
-        outgoing = sequence + self._sequence_delta
-        stamp = (timestamp + self._timestamp_delta) & 0xFFFFFFFF
-        if outgoing > self._last_sequence:
-            self._last_sequence = outgoing
-            if timestamp_distance(self._last_timestamp & 0xFFFFFFFF, stamp) >= 0:
-                self._last_timestamp = stamp
-                self._last_at_ms = now_ms
-        return outgoing & 0xFFFF, stamp
-
-    def incoming(self, sequence: int) -> int | None:
-        """Which extended incoming number went out under these 16 bits; None if none of the stream bound now."""
-        if not self.is_based:
-            return None
-        behind = (self._last_sequence - sequence) & 0xFFFF
-        original = self._last_sequence - behind - self._sequence_delta
-        return original if original >= self._first_in else None
+        return (sequence + self.sequence_delta) & 0xFFFF, self.timestamp(timestamp)
 
     def timestamp(self, incoming: int) -> int:
         """An incoming timestamp as it goes out now."""
-        return (incoming + self._timestamp_delta) & 0xFFFFFFFF
+        return (incoming + self.timestamp_delta) & 0xFFFFFFFF
+
+    def finish(self, newest_sequence: int, newest_timestamp: int, at_ms: int) -> None:
+        """The stream is carried no more; these belong to the newest packet of it that was sent."""
+        if self.is_based:
+            self._last_sequence = newest_sequence + self.sequence_delta
+            self._last_timestamp = (newest_timestamp + self.timestamp_delta) & 0xFFFFFFFF
+            self._last_at_ms = at_ms
+            self.is_based = False
+
+    def incoming(self, sequence: int, newest_sequence: int) -> int | None:
+        """
+        Which extended incoming number went out under these 16 bits; None if none of the stream carried now.
+
+        `newest_sequence` is the newest incoming one.
+        """
+        if not self.is_based:
+            return None
+        newest = newest_sequence + self.sequence_delta
+        original = newest_sequence - ((newest - sequence) & 0xFFFF)
+        return original if original >= self.first else None
