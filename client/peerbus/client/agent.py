@@ -44,6 +44,7 @@ from peerbus.protocol.session import outputs
 from peerbus.protocol.session.outputs import State
 from peerbus.protocol.session.paths import TransportName
 from peerbus.protocol.session.settings import ClientSettings
+from peerbus.protocol.signals import SFU_AGENT
 
 T = TypeVar("T")
 
@@ -61,7 +62,8 @@ class AgentConnection(Emitter):
 
     Events, each also as an attribute (`on_message` …): `message(Message)`, `connect()` and `disconnect()` each time the
     connection comes and goes, `state(State)`, `presence(Presence)`, `error(Exception)`, `gap(Gap)` when messages may be
-    missing from here on, `channel(is_locked)`, `expiring(milliseconds)`. Handlers are functions or coroutine functions.
+    missing from here on, `channel(is_locked)`, `expiring(milliseconds)`, `signal(Message)` of a call. Handlers
+    are functions or coroutine functions.
     """
 
     on_message = Callback[Callable[[Message], Any]]("message")
@@ -105,6 +107,7 @@ class AgentConnection(Emitter):
         self._ssl: Final = ssl
         self._lineage_secret: Final = new_lineage_secret()
         self._codec: Final = client_codec(encoding, max_bytes=MAX_SERVER_BYTES)
+        self._api_base = self._api_text
         self._state = State(name="idle")
         self._channel_name = ""
         self._session: SessionLoop | None = None
@@ -127,6 +130,11 @@ class AgentConnection(Emitter):
     def is_connected(self) -> bool:
         """Whether the session is up right now."""
         return self._state.name == "connected"
+
+    @property
+    def api(self) -> str:
+        """The address of the server."""
+        return self._api_base
 
     @property
     def agent_name(self) -> str:
@@ -204,6 +212,7 @@ class AgentConnection(Emitter):
             ) from None
         self._take_keys(options)
         api = parse_api(options.get("api") or options.get("api_url") or self._api_text)
+        self._api_base = api.base
         frame = self._connect_frame(channel_name, agent_name, options)
         transports: tuple[TransportName, ...] = ("websocket", "longpoll")
         if not options.get("use_websocket", True):
@@ -509,6 +518,10 @@ class AgentConnection(Emitter):
             self._tell_error(error_of(event.error))
 
     def _received(self, message: Message) -> None:
+        if message.sender == SFU_AGENT:
+            # Part of a call, not of the conversation; nobody else can bear this name.
+            self.emit("signal", message)
+            return
         for stream in self._streams:
             stream.put(message)
         self.emit("message", message)

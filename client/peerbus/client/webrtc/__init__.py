@@ -1,0 +1,22 @@
+"""
+Calls in a channel: audio, video and data, by WebRTC.
+
+    from peerbus.client.webrtc import WebRTCHelper
+"""
+
+from peerbus.client.webrtc.helper import WebRTCHelper
+from peerbus.client.webrtc.publication import Publication
+from peerbus.client.webrtc.records import ActiveSpeaker, CallState, Peer, RemotePublication
+from peerbus.client.webrtc.remote_track import RemoteTrack
+from peerbus.client.webrtc.stats import CallStats
+
+__all__ = [
+    "ActiveSpeaker",
+    "CallState",
+    "CallStats",
+    "Peer",
+    "Publication",
+    "RemotePublication",
+    "RemoteTrack",
+    "WebRTCHelper",
+]

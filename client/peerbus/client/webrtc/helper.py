@@ -1,0 +1,622 @@
+"""
+A call in the channel of an agent: what one publishes, what one receives, and data beside it.
+
+Owns what a user sees, and the connections that follow one another. Never negotiates (`connection`, `negotiation`) and
+never touches a packet (`peer`). The browser SDK has the same names in camelCase.
+
+    async with WebRTCHelper(agent) as call:
+        call.on_track = lambda track: print(track.name, track.kind)
+        await call.publish("film.mp4", loop=True)
+        await call.send_data({"x": 1})
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
+from urllib.parse import urlsplit
+
+import msgspec
+
+from peerbus.client.agent import AgentConnection
+from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.events import Callback, Emitter
+from peerbus.client.outcome import Outcome
+from peerbus.client.records import Message
+from peerbus.client.webrtc import negotiation as follows
+from peerbus.client.webrtc.connection import Broken, CallConnection, Surroundings, refusal_error
+from peerbus.client.webrtc.data_port import DataPort
+from peerbus.client.webrtc.delivery import decode_message
+from peerbus.client.webrtc.file_source import MediaFile
+from peerbus.client.webrtc.negotiation import FIRST_SLOTS, Negotiation
+from peerbus.client.webrtc.outgoing import Feed
+from peerbus.client.webrtc.publication import Publication
+from peerbus.client.webrtc.reception import Reception
+from peerbus.client.webrtc.reconnect import Backoff
+from peerbus.client.webrtc.records import ActiveSpeaker, CallState, Peer
+from peerbus.client.webrtc.remote_track import RemoteTrack
+from peerbus.client.webrtc.sources import FrameSource, GeneratedAudio, GeneratedVideo, TrackSource
+from peerbus.client.webrtc.stats import CallStats, Rates
+from peerbus.client.webrtc.stats_report import report
+from peerbus.protocol.session.outputs import Gap, State
+from peerbus.protocol.signals import SFU_AGENT, MediaKind, SfuSignal, Source
+
+Mode: TypeAlias = Literal["sfu", "p2p", "relay", "auto"]
+Recipient: TypeAlias = str | Peer
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+SIGNAL: Final = "signal"
+"""The type of messages that carry signals."""
+_GOODBYE_S: Final = 2.0
+
+
+class WebRTCHelper(Emitter):
+    """
+    One call. Connects by `connect`, or at the first `publish`, `send_data` or handler of `track` or `data`.
+
+    Events, each also as an attribute (`on_track`, …): `track(RemoteTrack)`, `track_ended(RemoteTrack)`,
+    `peers(list[Peer])`, `active_speaker(list[ActiveSpeaker])` with the loudest first, `data(data, Peer)` (as an
+    attribute: `on_data_received`), `state(CallState)`, `error(Exception)`. Handlers are functions or
+    coroutine functions.
+
+    After a loss of the connection it makes another by itself and publishes everything again. A loss of the agent's
+    connection alone disturbs nothing.
+    """
+
+    on_track = Callback[Callable[[RemoteTrack], Any]]("track")
+    on_track_ended = Callback[Callable[[RemoteTrack], Any]]("track_ended")
+    on_peers = Callback[Callable[[list[Peer]], Any]]("peers")
+    on_active_speaker = Callback[Callable[[list[ActiveSpeaker]], Any]]("active_speaker")
+    on_data_received = Callback[Callable[[Any, Peer], Any]]("data")
+    on_state = Callback[Callable[[CallState], Any]]("state")
+    on_error = Callback[Callable[[Exception], Any]]("error")
+
+    def __init__(self, agent: AgentConnection, *, mode: Mode = "sfu") -> None:
+        """`agent` is connected to the channel of the call, or will be. Raises `PeerbusError` for an unknown mode."""
+        super().__init__()
+        if mode not in get_args(Mode):
+            raise PeerbusError(
+                ErrorCode.BAD_REQUEST, f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}."
+            )
+        if mode != "sfu":
+            raise PeerbusError(
+                ErrorCode.NOT_SUPPORTED, f"The mode {mode!r} is not supported yet; leave it out."
+            )
+        self._agent: Final = agent
+        self._state = CallState(name="idle")
+        self._negotiation: Final = Negotiation()
+        self._publications: Final[list[Publication]] = []
+        self._feeds: Final[dict[Publication, asyncio.Task[None]]] = {}
+        self._reception: Final = Reception(self.emit)
+        self._data: Final = DataPort(self._tell_error)
+        self._rates: Final = Rates()
+        self._backoff: Final = Backoff()
+        self._connection: CallConnection | None = None
+        self._connecting: Outcome[WebRTCHelper] | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._slots: dict[MediaKind, int] = dict(FIRST_SLOTS)
+        self._is_wanted = False
+        self._ready: asyncio.Event | None = None
+        self._names = 0
+        agent.add_listener(SIGNAL, self._signal_came)
+        agent.add_listener("state", self._agent_changed)
+        agent.add_listener("gap", self._agent_missed)
+
+    # --- what one can look at -----------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> CallState:
+        """Where the call stands: its `name`, and for people `why` and `code`."""
+        return self._state
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether media and data flow right now."""
+        return self._state.name == "connected"
+
+    @property
+    def peers(self) -> list[Peer]:
+        """Everybody else in the call, with what they publish."""
+        return self._reception.peers(self._negotiation, self._agent.identity)
+
+    @property
+    def tracks(self) -> list[RemoteTrack]:
+        """What is received now."""
+        return list(self._reception.tracks.values())
+
+    @property
+    def publications(self) -> list[Publication]:
+        """What one publishes oneself."""
+        return list(self._publications)
+
+    # --- coming and going ---------------------------------------------------------------------------------------
+
+    def connect(self) -> Outcome[WebRTCHelper]:
+        """
+        Joins the call, and stays in it across losses of the connection until `close`.
+
+        Begins at once. Raises `PeerbusError`: why the call can't be joined (`forbidden`, `no_worker`, …).
+        """
+        if self._state.name == "closed":
+            raise PeerbusError(ErrorCode.CLOSED, "This call is over; make another WebRTCHelper.")
+        if self._connecting is None:
+            self._connecting = Outcome(self._tell_error)
+            self._is_wanted = True
+            self._begin()
+        return self._connecting
+
+    def close(self) -> asyncio.Task[None]:
+        """Leaves the call. Begins at once; done when no connection, task or thread of it is left."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="peerbus-call-close")
+        return self._closing
+
+    async def __aenter__(self) -> WebRTCHelper:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def add_listener(self, event: str, f: Handler) -> Handler:
+        """See pyee. A handler of what comes in is a reason to join the call."""
+        super().add_listener(event, f)
+        if event in ("track", "data"):
+            self._want()
+        return f
+
+    # --- publishing ---------------------------------------------------------------------------------------------
+
+    @overload
+    def publish(
+        self, source: str | Path, *, loop: bool = False, kind: MediaKind | None = None, is_muted: bool = False
+    ) -> Outcome[list[Publication]]: ...
+
+    @overload
+    def publish(
+        self,
+        source: Any,
+        *,
+        source_kind: Source | None = None,
+        name: str | None = None,
+        kind: MediaKind | None = None,
+        fps: float = 30.0,
+        sample_rate: int | None = None,
+        channels: int = 1,
+        is_muted: bool = False,
+    ) -> Outcome[Publication]: ...
+
+    def publish(
+        self,
+        source: Any,
+        *,
+        source_kind: Source | None = None,
+        name: str | None = None,
+        kind: MediaKind | None = None,
+        loop: bool = False,
+        fps: float = 30.0,
+        sample_rate: int | None = None,
+        channels: int = 1,
+        is_muted: bool = False,
+    ) -> Outcome[Any]:
+        """
+        Sends something to everybody in the call; done when the SFU has taken it.
+
+            camera, microphone = await call.publish("film.mp4", loop=True)       # a file: all that is in it
+            await call.publish(pictures(), fps=15)                               # av.VideoFrame or RGB arrays
+            await call.publish(sound(), sample_rate=16_000)                      # PCM: bytes, int16 or float32
+            await call.publish(track)                                            # of aiortc, or a RemoteTrack
+
+        Generators are asynchronous; they are read when their time has come, and closed when the publication ends.
+        `kind` is "audio" or "video": of a file only that, of a generator what it gives where `sample_rate` and
+        `source_kind` leave that open. `source_kind` tells the others what it is (by default "microphone" or "camera").
+        `name` is the publication's id, unique among the own ones.
+
+        Raises `PeerbusError`: `bad_request`, `not_found` (a file), `forbidden`, `codec_not_supported`, …
+        """
+        if self._state.name == "closed":
+            raise PeerbusError(ErrorCode.CLOSED, "This call is over; make another WebRTCHelper.")
+        if isinstance(source, str | Path):
+            file = MediaFile(source, loop=loop, kind=kind)
+            made = [self._add(part, source_kind=None, name=None, is_muted=is_muted) for part in file.sources]
+            outcome: Outcome[Any] = Outcome(self._tell_error)
+            parts = asyncio.gather(*(published for _, published in made), return_exceptions=True)
+            parts.add_done_callback(lambda done: _settle_all(outcome, done.result()))
+        else:
+            media = _source_of(
+                source,
+                kind=kind,
+                source_kind=source_kind,
+                fps=fps,
+                sample_rate=sample_rate,
+                channels=channels,
+            )
+            _, outcome = self._add(media, source_kind=source_kind, name=name, is_muted=is_muted)
+        self._want()
+        return outcome
+
+    def unpublish(self, publication: Publication) -> Outcome[None]:
+        """Ends a publication; done when the SFU was told. Has no effect on one that is over."""
+        return self._told(self._end_publication(publication, None))
+
+    def mute(self, publication: Publication, muted: bool = True) -> Outcome[None]:
+        """Holds a publication back, or lets it go on. Its source keeps running, as a microphone does."""
+        publication.feed.is_muted = muted
+        connection = self._connection
+        return self._told(None if connection is None else connection.mute(publication))
+
+    # --- data ---------------------------------------------------------------------------------------------------
+
+    def send_data(
+        self,
+        payload: Any,
+        to: Recipient | Sequence[Recipient] | None = None,
+        *,
+        lossy: bool = False,
+    ) -> Outcome[bool]:
+        """
+        Sends anything that MessagePack knows to everybody else in the call, or to some: names, identities or peers.
+
+        Reliable and in order by default; await it to keep pace (it is done when the message went into the connection,
+        and True). `lossy=True` never waits long: the outcome is False if the message was dropped, because more was
+        sent than goes through in 100 ms. Works before the connection stands; up to 4 MiB wait then.
+
+        Raises `PeerbusError`: `too_large` (64 KiB with the addresses), `unknown_recipient`, `queue_full`, `closed`.
+        """
+        if self._state.name == "closed":
+            raise PeerbusError(ErrorCode.CLOSED, "This call is over; make another WebRTCHelper.")
+        outcome = self._data.send(self._identities(to), payload, is_lossy=lossy)
+        self._want()
+        return outcome
+
+    async def stats(self) -> CallStats:
+        """Packets, bytes, losses, delay: everything there is to know about the call at this moment."""
+        now_ms = time.time_ns() // 1_000_000
+        return await report(
+            now_ms,
+            self._state.name,
+            self._connection,
+            self._publications,
+            self._reception,
+            self._data.stats,
+            self._rates,
+        )
+
+    # --- inside: connections ------------------------------------------------------------------------------------
+
+    def _want(self) -> None:
+        """Joins as soon as the agent is there; a failure that nobody awaits goes to the `error` event."""
+        if self._connecting is None and self._state.name != "closed":
+            self._is_wanted = True
+            if self._agent.state.name not in ("idle", "closed"):
+                self.connect()
+
+    def _begin(self) -> None:
+        if self._agent.state.name in ("idle", "closed"):
+            self._finish(PeerbusError(ErrorCode.BAD_REQUEST, "Connect the agent to a channel first."))
+            return
+        self._ready = asyncio.Event()
+        if self._agent.is_connected:
+            self._ready.set()
+        self._set_state(CallState(name="connecting"))
+        self._running = asyncio.create_task(self._run(), name="peerbus-call")
+
+    async def _run(self) -> None:
+        """One connection after the other, until one ends for good."""
+        while True:
+            connection = self._connection = CallConnection(
+                self._negotiation,
+                self._publications,
+                Surroundings(
+                    send=self._send_signal,
+                    wait_ready=self._wait_ready,
+                    on_up=self._is_up,
+                    on_data=self._data_came,
+                    on_refused=self._publication_refused,
+                ),
+                slots=self._slots,
+                on_loopback=_is_loopback(self._agent.api),
+            )
+            try:
+                broken = await connection.run()
+            finally:
+                self._slots = dict(connection.slots)
+                self._connection = None
+                self._data.pump(None)
+                self._reception.detach()
+            if broken.is_final:
+                self._finish(broken.error)
+                return
+            await self._pause(broken)
+
+    async def _pause(self, broken: Broken) -> None:
+        """Before the next connection."""
+        delay_ms = 0 if broken.is_at_once else self._backoff.next_delay_ms(random.random())  # noqa: S311 - no secret
+        name: Literal["connecting", "reconnecting"] = (
+            "reconnecting" if self._state.name in ("connected", "reconnecting") else "connecting"
+        )
+        code, why = broken.error.code.value, broken.error.message
+        self._set_state(CallState(name=name, code=code, why=why, retry_in_ms=delay_ms))
+        await asyncio.sleep(delay_ms / 1000)
+        self._set_state(CallState(name=name, code=code, why=why))
+
+    async def _wait_ready(self) -> None:
+        assert self._ready is not None
+        await self._ready.wait()
+
+    async def _send_signal(self, content: dict[str, Any]) -> None:
+        await self._agent.send_message({"content": content}, type=SIGNAL, to=[SFU_AGENT], delivery="live")
+
+    def _is_up(self) -> None:
+        """The connection stands, or has room for data again."""
+        connection = self._connection
+        if connection is None or not connection.is_up:
+            return
+        if self._state.name != "connected":
+            self._backoff.reset()
+            self._set_state(CallState(name="connected"))
+            if self._connecting is not None:
+                self._connecting.succeed(self)
+        self._data.pump(connection.peer)
+
+    def _finish(self, error: PeerbusError) -> None:
+        """The call is over, by itself or by `close`."""
+        if self._state.name == "closed":
+            return
+        is_own = error.code is ErrorCode.CLOSED
+        was_waiting = self._connecting is not None and not self._connecting.done()
+        for publication in list(self._publications):
+            self._forget(publication, error)
+        self._data.close()
+        self._follow(self._negotiation.finish())
+        for event, listener in self._listening():
+            if listener in self._agent.listeners(event):
+                self._agent.remove_listener(event, listener)
+        self._set_state(CallState(name="closed", code=error.code.value, why=error.message))
+        if self._connecting is not None:
+            self._connecting.fail(error, is_expected=is_own)
+        if not is_own and not was_waiting:
+            self._tell_error(error)
+
+    def _listening(self) -> list[tuple[str, Callable[..., Any]]]:
+        return [(SIGNAL, self._signal_came), ("state", self._agent_changed), ("gap", self._agent_missed)]
+
+    async def _close(self) -> None:
+        running, connection = self._running, self._connection
+        if connection is not None and self._agent.is_connected and self._state.name != "closed":
+            try:
+                async with asyncio.timeout(_GOODBYE_S):
+                    await connection.leave()
+            except (PeerbusError, TimeoutError):
+                pass  # The SFU notices by itself.
+        feeds = list(self._feeds.values())
+        self._finish(PeerbusError(ErrorCode.CLOSED, "The call was closed."))
+        if running is not None:
+            running.cancel()
+            await asyncio.wait([running])
+        if feeds:
+            await asyncio.wait(feeds)
+
+    # --- inside: what the agent says ------------------------------------------------------------------------------
+
+    def _agent_changed(self, state: State) -> None:
+        if state.name == "closed":
+            if self._running is not None:
+                self._running.cancel()
+            if self._is_wanted:
+                self._finish(
+                    PeerbusError(ErrorCode.CLOSED, f"The agent left the channel. {state.why}".strip())
+                )
+            return
+        if self._ready is None:
+            if self._is_wanted and self._connecting is None:
+                self.connect()
+        elif state.name == "connected":
+            self._ready.set()
+        else:
+            self._ready.clear()
+
+    def _agent_missed(self, gap: Gap) -> None:
+        """Signals may have been lost: an offer without changes has the SFU tell everything again."""
+        if gap.live and self._connection is not None:
+            self._connection.want_offer()
+
+    def _signal_came(self, message: Message) -> None:
+        try:
+            signal: SfuSignal = msgspec.convert(message.content, SfuSignal)
+        except msgspec.ValidationError:
+            return  # Of a newer server.
+        self._follow(self._negotiation.receive(signal, self._agent.identity))
+
+    def _follow(self, events: list[follows.Event]) -> None:
+        for event in events:
+            self._follow_one(event, self._connection)
+
+    def _follow_one(self, event: follows.Event, connection: CallConnection | None) -> None:
+        if isinstance(event, follows.SpeakersChanged):
+            self.emit("active_speaker", self._reception.speakers(self._negotiation, event.speakers))
+        elif isinstance(event, follows.CallersChanged):
+            self.emit("peers", self.peers)
+        elif isinstance(event, follows.TrackStarted | follows.TrackMoved | follows.TrackEnded):
+            self._reception.follow(event, None if connection is None else connection.peer)
+        elif isinstance(event, follows.PublicationChanged):
+            self._reception.update(event.publication)
+        elif connection is None:
+            return
+        elif isinstance(event, follows.Answered):
+            connection.answered(event.sdp)
+        elif isinstance(event, follows.Refused):
+            if event.is_offer:
+                connection.refused(event)
+            elif event.code != ErrorCode.NOT_FOUND:
+                self._tell_error(refusal_error(event.code, event.message, event.details))
+        elif isinstance(event, follows.SlotsWanted):
+            connection.grow(event.counts)
+        elif isinstance(event, follows.Replace):
+            error = PeerbusError(ErrorCode.SERVER_RESTARTING, event.reason)
+            connection.break_off(Broken(error=error, is_final=False))
+        else:
+            connection.break_off(Broken(error=refusal_error(event.code, event.message), is_final=True))
+
+    # --- inside: publications -------------------------------------------------------------------------------------
+
+    def _add(
+        self, source: FrameSource, *, source_kind: Source | None, name: str | None, is_muted: bool
+    ) -> tuple[Publication, Outcome[Publication]]:
+        kind: Source = source_kind or ("microphone" if source.kind == "audio" else "camera")
+        outcome: Outcome[Publication] = Outcome(self._tell_error)
+        self._names += 1
+        chosen = name or f"{kind}-{self._names}"
+        if not 1 <= len(chosen) <= 64 or any(other.id == chosen for other in self._publications):
+            raise PeerbusError(
+                ErrorCode.BAD_REQUEST,
+                f"A publication's name has 1 to 64 characters and is unique, not {chosen!r}.",
+            )
+        publication = Publication(chosen, kind, Feed(source, is_muted=is_muted), outcome)
+        self._publications.append(publication)
+        feed = asyncio.create_task(publication.feed.run(), name="peerbus-feed")
+        self._feeds[publication] = feed
+        feed.add_done_callback(lambda done: self._feed_ended(publication, done))
+        if self._connection is not None:
+            self._connection.want_offer()
+        return publication, outcome
+
+    def _feed_ended(self, publication: Publication, feed: asyncio.Task[None]) -> None:
+        """The source is at its end, or failed; or the publication was ended."""
+        self._feeds.pop(publication, None)
+        error = None if feed.cancelled() else feed.exception()
+        if error is not None and not isinstance(error, PeerbusError):
+            error = PeerbusError(ErrorCode.BAD_REQUEST, f"The source failed: {type(error).__name__}: {error}")
+        if error is not None and publication.is_published:
+            self._tell_error(error)
+        work = self._end_publication(publication, error)
+        if work is not None:
+            self._told(work)
+
+    def _end_publication(self, publication: Publication, error: PeerbusError | None) -> Any:
+        """Ends it here; what is left to be done is to tell the SFU."""
+        if publication not in self._publications:
+            return None
+        self._forget(publication, error)
+        return None if self._connection is None else self._connection.unpublish(publication)
+
+    def _publication_refused(self, publication: Publication, error: PeerbusError) -> None:
+        if publication in self._publications:
+            self._forget(publication, error)
+
+    def _forget(self, publication: Publication, error: PeerbusError | None) -> None:
+        self._publications.remove(publication)
+        publication.end(error)
+        feed = self._feeds.get(publication)
+        if feed is not None:
+            feed.cancel()
+
+    def _told(self, work: Any) -> Outcome[None]:
+        """The outcome of telling the SFU something; None is nothing to tell."""
+        outcome: Outcome[None] = Outcome(self._tell_error)
+        if work is None:
+            outcome.succeed(None)
+            return outcome
+
+        def done(task: asyncio.Task[None]) -> None:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, Exception):
+                outcome.fail(error)
+            else:
+                outcome.succeed(None)
+
+        asyncio.create_task(work, name="peerbus-call-signal").add_done_callback(done)
+        return outcome
+
+    # --- inside: data ---------------------------------------------------------------------------------------------
+
+    def _data_came(self, data: bytes) -> None:
+        try:
+            message = decode_message(data)
+        except PeerbusError as error:
+            self._tell_error(error)
+            return
+        if message.sender is None:
+            problem = message.payload if isinstance(message.payload, dict) else {}
+            details = problem.get("details")
+            self._tell_error(
+                refusal_error(
+                    str(problem.get("code", ErrorCode.INTERNAL)),
+                    str(problem.get("message", "")),
+                    details if isinstance(details, dict) else None,
+                )
+            )
+            return
+        self._data.received()
+        peer = self._reception.peer(self._negotiation, message.sender)
+        self.emit("data", message.payload, peer)
+
+    def _identities(self, to: Recipient | Sequence[Recipient] | None) -> list[str] | None:
+        """Names and peers as identities; what is neither is left to the SFU, which knows who is there."""
+        if to is None:
+            return None
+        given = [to] if isinstance(to, str | Peer) else list(to)
+        by_name = {peer.name: peer.identity for peer in self.peers}
+        return [one.identity if isinstance(one, Peer) else by_name.get(one, one) for one in given]
+
+    def _set_state(self, state: CallState) -> None:
+        if state != self._state:
+            self._state = state
+            self.emit("state", state)
+
+    def _tell_error(self, error: Exception) -> None:
+        self.emit("error", error)
+
+
+def _settle_all(outcome: Outcome[Any], results: list[Any]) -> None:
+    failures = [result for result in results if isinstance(result, Exception)]
+    if failures:
+        outcome.fail(failures[0])
+    else:
+        outcome.succeed(results)
+
+
+def _source_of(
+    source: Any,
+    *,
+    kind: MediaKind | None,
+    source_kind: Source | None,
+    fps: float,
+    sample_rate: int | None,
+    channels: int,
+) -> FrameSource:
+    """What `publish` was given, as a source."""
+    if isinstance(source, RemoteTrack):
+        return TrackSource(source.kind, source)
+    if hasattr(source, "recv") and getattr(source, "kind", "") in get_args(MediaKind):
+        return TrackSource("audio" if source.kind == "audio" else "video", source)
+    if not isinstance(source, AsyncIterator):
+        raise PeerbusError(
+            ErrorCode.BAD_REQUEST,
+            f"publish takes a path, an async generator or a track, not {type(source).__name__}.",
+        )
+    if kind is None:
+        is_audio = sample_rate is not None or source_kind in ("microphone", "screen_audio")
+        kind = "audio" if is_audio else "video"
+    if kind == "audio":
+        return GeneratedAudio(source, sample_rate=sample_rate or 48_000, channels=channels)
+    if not 0 < fps <= 240:
+        raise PeerbusError(ErrorCode.BAD_REQUEST, f"fps is more than 0 and at most 240, not {fps}.")
+    return GeneratedVideo(source, fps=fps)
+
+
+def _is_loopback(api: str) -> bool:
+    host = urlsplit(api).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

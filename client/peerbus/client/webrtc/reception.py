@@ -1,0 +1,89 @@
+"""
+What is received: tracks, and who they come from.
+
+Owns the tracks by publication and the slots they are on. Never decides what a slot carries (`negotiation`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from peerbus.client.webrtc.negotiation import Negotiation, TrackEnded, TrackMoved, TrackStarted
+from peerbus.client.webrtc.peer import SfuPeer, SlotCounts
+from peerbus.client.webrtc.records import ActiveSpeaker, Peer, publication_of
+from peerbus.client.webrtc.remote_track import RemoteTrack
+from peerbus.protocol import signals
+
+
+class Reception:
+    """See the module. Events go to `emit`: `track` and `track_ended`."""
+
+    def __init__(self, emit: Callable[..., Any]) -> None:
+        self.tracks: Final[dict[str, RemoteTrack]] = {}
+        """By the full id of the publication."""
+        self.slots: Final[dict[str, tuple[str, SlotCounts]]] = {}
+        """The mid of each that is on a slot now, and the slot's counts when it took it."""
+        self._emit: Final = emit
+
+    def follow(self, event: TrackStarted | TrackMoved | TrackEnded, peer: SfuPeer | None) -> None:
+        """What a slot carries changed."""
+        if isinstance(event, TrackEnded):
+            self.slots.pop(event.publication, None)
+            track = self.tracks.pop(event.publication)
+            track.end()
+            self._emit("track_ended", track)
+        elif isinstance(event, TrackMoved):
+            self._attach(event.publication, event.mid, peer)
+        else:
+            track = RemoteTrack(publication_of(event.publication))
+            self.tracks[event.publication.publication] = track
+            self._attach(event.publication.publication, event.mid, peer)
+            self._emit("track", track)
+
+    def update(self, entry: signals.Publication) -> None:
+        """Something about a publication changed."""
+        track = self.tracks.get(entry.publication)
+        if track is not None:
+            track.update(publication_of(entry))
+
+    def detach(self) -> None:
+        """The connection is gone; tracks wait for the next one."""
+        self.slots.clear()
+        for track in self.tracks.values():
+            track.attach(None)
+
+    def peers(self, negotiation: Negotiation, own_identity: str) -> list[Peer]:
+        """Everybody else in the call."""
+        return [self.peer(negotiation, who) for who in negotiation.callers if who != own_identity]
+
+    def peer(self, negotiation: Negotiation, identity: str) -> Peer:
+        """One of them; with an empty name if it is not in the call (any more)."""
+        caller = negotiation.callers.get(identity)
+        return Peer(
+            identity=identity,
+            name="" if caller is None else caller.name,
+            publications=tuple(
+                publication_of(entry)
+                for entry in negotiation.publications.values()
+                if entry.participant == identity
+            ),
+        )
+
+    def speakers(self, negotiation: Negotiation, speakers: list[signals.Speaker]) -> list[ActiveSpeaker]:
+        """Who speaks, with names."""
+        return [
+            ActiveSpeaker(
+                identity=speaker.participant,
+                name=self.peer(negotiation, speaker.participant).name,
+                level=speaker.level,
+            )
+            for speaker in speakers
+        ]
+
+    def _attach(self, publication: str, mid: str, peer: SfuPeer | None) -> None:
+        decoder = None if peer is None else peer.decoder(mid)
+        self.slots.pop(publication, None)
+        if peer is not None and decoder is not None:
+            self.slots[publication] = (mid, peer.slot_counts(mid))
+        self.tracks[publication].attach(decoder)

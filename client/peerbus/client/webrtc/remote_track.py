@@ -1,0 +1,197 @@
+"""
+A track that is received: its frames and its sound as async iterators.
+
+Owns the readers of one track. Never decodes anything itself: a slot decodes while `RemoteTrack` has a reader, and only
+then. What a reader does not fetch in time is dropped, the oldest first, so that a slow one stays near the present.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Final, Protocol
+
+import av
+
+from peerbus.client.webrtc.frames import SAMPLE_RATE_HZ
+from peerbus.client.webrtc.records import RemotePublication
+from peerbus.protocol.signals import MediaKind, Source
+
+Frame = av.AudioFrame | av.VideoFrame
+
+_MOST_WAITING: Final[dict[MediaKind, int]] = {"video": 30, "audio": 150}
+
+
+class Decoding(Protocol):
+    """A slot that can begin and stop to decode."""
+
+    def start_decoding(self, deliver: DeliverFrame) -> None:
+        """Hands every frame to `deliver`, from the next keyframe on."""
+
+    def stop_decoding(self) -> None:
+        """Decodes nothing from now on."""
+
+
+class DeliverFrame(Protocol):
+    """Takes a decoded frame."""
+
+    def __call__(self, frame: Frame) -> None:
+        """In the event loop."""
+
+
+class RemoteTrack:
+    """
+    One track of somebody else.
+
+        async for frame in track.frames(): ...                      # av.VideoFrame or av.AudioFrame
+        async for block in track.pcm(sample_rate=16_000): ...       # bytes, 16 bits
+
+    Iterators end with the track. It survives a reconnect of this client; frames are missing then.
+    """
+
+    def __init__(self, publication: RemotePublication) -> None:
+        self._publication = publication
+        self._slot: Decoding | None = None
+        self._readers: list[_Reader] = []
+        self._ended = asyncio.Event()
+        self.frames_dropped = 0
+        """Frames that a reader did not fetch in time."""
+
+    @property
+    def kind(self) -> MediaKind:
+        """`audio` or `video`."""
+        return self._publication.media
+
+    @property
+    def publication(self) -> RemotePublication:
+        """What it is, as it was announced: its `id`, `source`, whether it `is_muted`, …"""
+        return self._publication
+
+    @property
+    def participant(self) -> str:
+        """The identity of its sender."""
+        return self._publication.identity
+
+    @property
+    def name(self) -> str:
+        """The name of its sender."""
+        return self._publication.name
+
+    @property
+    def source(self) -> Source:
+        """What the sender says it is: `camera`, `screen`, …"""
+        return self._publication.source
+
+    @property
+    def is_muted(self) -> bool:
+        """Whether the sender holds it back; nothing arrives then."""
+        return self._publication.is_muted
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether nothing will arrive any more."""
+        return self._ended.is_set()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether somebody reads it now, so that it is decoded."""
+        return bool(self._readers)
+
+    def __repr__(self) -> str:
+        return f"RemoteTrack({self.kind}, {self._publication.id!r}, {self.source})"
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """
+        Every frame from now on, as av has it; for video from the next keyframe on, which is asked for.
+
+        All readers of a track get the same objects: copy a frame before changing it.
+        Frames of a video may change their size at any time.
+        """
+        reader = _Reader(_MOST_WAITING[self.kind])
+        self._open(reader)
+        try:
+            while True:
+                while reader.waiting:
+                    yield reader.waiting.popleft()
+                if self.is_ended:
+                    return
+                await reader.wait()
+        finally:
+            self._close(reader)
+
+    async def pcm(self, *, sample_rate: int = SAMPLE_RATE_HZ, channels: int = 1) -> AsyncIterator[bytes]:
+        """
+        The sound from now on: blocks of 16-bit samples, little-endian, interleaved if there are two channels.
+
+        Nothing comes while the sender is muted. Raises `ValueError` for a track of video.
+        """
+        if self.kind != "audio":
+            raise ValueError("pcm() reads tracks of audio; this one is video")
+        if channels not in (1, 2):
+            raise ValueError(f"there are 1 or 2 channels, not {channels}")
+        layout = "mono" if channels == 1 else "stereo"
+        resampler = av.AudioResampler(format="s16", layout=layout, rate=sample_rate)
+        async for frame in self.frames():
+            assert isinstance(frame, av.AudioFrame)
+            for block in resampler.resample(frame):
+                yield bytes(block.planes[0])[: block.samples * channels * 2]
+
+    # --- for the helper -----------------------------------------------------------------------------------------
+
+    def attach(self, slot: Decoding | None) -> None:
+        """Comes on this slot from now on; on none until there is a new connection."""
+        if self._slot is not None and self._readers:
+            self._slot.stop_decoding()
+        self._slot = slot
+        if slot is not None and self._readers:
+            slot.start_decoding(self._deliver)
+
+    def update(self, publication: RemotePublication) -> None:
+        """The sender changed something about it."""
+        self._publication = publication
+
+    def end(self) -> None:
+        """Nothing arrives any more."""
+        self.attach(None)
+        self._ended.set()
+        for reader in self._readers:
+            reader.wake()
+
+    def _open(self, reader: _Reader) -> None:
+        self._readers.append(reader)
+        if len(self._readers) == 1 and self._slot is not None:
+            self._slot.start_decoding(self._deliver)
+
+    def _close(self, reader: _Reader) -> None:
+        self._readers.remove(reader)
+        if not self._readers and self._slot is not None:
+            self._slot.stop_decoding()
+
+    def _deliver(self, frame: Frame) -> None:
+        for reader in self._readers:
+            if not reader.put(frame):
+                self.frames_dropped += 1
+
+
+class _Reader:
+    """Frames between a track and one iterator."""
+
+    def __init__(self, most: int) -> None:
+        self.waiting: Final[deque[Frame]] = deque(maxlen=most)
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, frame: Frame) -> bool:
+        """Whether there was room without dropping another."""
+        has_room = len(self.waiting) != self.waiting.maxlen
+        self.waiting.append(frame)
+        self.wake()
+        return has_room
+
+    async def wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    def wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

@@ -1,0 +1,160 @@
+"""
+A call without a server: one SFU worker in this process, and agents that hand it their signals directly.
+
+    async with call_world() as world:
+        ann = world.agent("ann")
+        call = WebRTCHelper(ann)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.events import Emitter
+from peerbus.client.records import Ack, Message
+from peerbus.protocol import signals
+from peerbus.protocol.grants import Operation
+from peerbus.protocol.session.outputs import State
+from peerbus.protocol.signals import (
+    SFU_AGENT,
+    ClientSignal,
+    Deliver,
+    Forward,
+    Gone,
+    SfuSignal,
+    WorkerToServer,
+)
+from peerbus.sfu.negotiation import Candidate
+from peerbus.sfu.worker import Worker
+
+
+class WorldAgent(Emitter):
+    """As much of an agent as a call needs. Its signals go to the worker in the next turn of the loop."""
+
+    def __init__(self, world: CallWorld, name: str) -> None:
+        super().__init__()
+        self.world = world
+        self.agent_name = name
+        self.identity = f"id-{name}"
+        self.api = "http://127.0.0.1:1"
+        self.state = State(name="connected")
+        self.sent: list[ClientSignal] = []
+        self.refusal: PeerbusError | None = None
+        """What the next signals meet."""
+
+    @property
+    def is_connected(self) -> bool:
+        return self.state.name == "connected"
+
+    async def send_message(self, content: Any, **options: Any) -> Ack:
+        assert options == {"type": "signal", "to": [SFU_AGENT], "delivery": "live"}
+        signal: ClientSignal = msgspec.convert(content["content"], ClientSignal)
+        self.sent.append(signal)
+        if self.refusal is not None:
+            raise self.refusal
+        self.world.forward(self, signal)
+        return Ack()
+
+    def deliver(self, signal: SfuSignal) -> None:
+        """A signal of the SFU reaches this agent."""
+        message = Message(
+            content=msgspec.to_builtins(signal),
+            type="signal",
+            sender=SFU_AGENT,
+            sender_session=None,
+            identity=SFU_AGENT,
+            delivery="live",
+            message_id="m",
+            offset=None,
+            time_ms=0,
+            custom_event_type=None,
+            to=[self.agent_name],
+            filter=None,
+            reply_to=None,
+            metadata={},
+            idempotency_key=None,
+        )
+        self.emit("signal", message)
+
+    def become(self, state: State) -> None:
+        """The connection to signaling comes or goes."""
+        self.state = state
+        self.emit("state", state)
+
+    def offers(self) -> list[signals.Offer]:
+        """Those that were sent so far."""
+        return [signal for signal in self.sent if isinstance(signal, signals.Offer)]
+
+
+class CallWorld:
+    """One room on one worker."""
+
+    def __init__(self) -> None:
+        self.agents: dict[str, WorldAgent] = {}
+        self.room = signals.Room(scope="project", channel_id=b"channel", term=1)
+        self.operations = [operation.value for operation in Operation]
+        self.worker = self._open()
+
+    def _open(self) -> Worker:
+        worker = Worker("127.0.0.1", 0, self._from_worker)
+        worker.candidates = (Candidate("127.0.0.1", worker.port),)
+        worker.start()
+        return worker
+
+    def agent(self, name: str) -> WorldAgent:
+        """Somebody new in the channel."""
+        agent = WorldAgent(self, name)
+        self.agents[agent.identity] = agent
+        return agent
+
+    def forward(self, agent: WorldAgent, signal: ClientSignal) -> None:
+        """Passes a signal on, as signaling does."""
+        who = signals.Participant(
+            identity=agent.identity,
+            session_id=f"session-{agent.agent_name}",
+            name=agent.agent_name,
+            operations=self.operations,
+        )
+        message = Forward(room=self.room, participant=who, signal=signal)
+        asyncio.get_running_loop().call_soon(lambda: self.worker.receive(message))
+
+    def gone(self, agent: WorldAgent, code: str) -> None:
+        """The channel lost a member."""
+        self.worker.receive(Gone(room=self.room, identity=agent.identity, code=code))
+
+    async def replace_worker(self) -> None:
+        """The worker dies without a word, and another takes the room."""
+        dead = self.worker
+        self.room = msgspec.structs.replace(self.room, term=self.room.term + 1)
+        dead._tell_server = lambda message: None
+        dead._udp.close()
+        self.worker = self._open()
+        for agent in self.agents.values():
+            agent.deliver(signals.Restart(term=self.room.term, reason="The worker is gone."))
+        dead._ticking and dead._ticking.cancel()
+
+    def _from_worker(self, message: WorkerToServer) -> None:
+        if isinstance(message, Deliver):
+            for identity in message.identities or self.agents:
+                agent = self.agents[identity]
+                if agent.is_connected:
+                    agent.deliver(message.signal)
+
+
+@asynccontextmanager
+async def call_world() -> AsyncIterator[CallWorld]:
+    """A world, closed at the end."""
+    world = CallWorld()
+    try:
+        yield world
+    finally:
+        await world.worker.close()
+
+
+NO_WORKER = PeerbusError(ErrorCode.FORBIDDEN, "The key does not allow calls.")
