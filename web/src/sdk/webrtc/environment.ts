@@ -1,14 +1,14 @@
 /**
- * What a call takes from the platform beyond what the agent does: peer connections, streams, ids.
+ * What a call takes from the platform beyond clock and chance: peer connections, streams, ids.
  *
  * Owns the seam at which tests put fakes in their place.
  */
 
-import { browserEnvironment, type Environment } from "../agent/environment";
+import { browserPlatform, type Platform } from "../agent/platform";
 import { randomBytes, toHex } from "../crypto/bytes";
 import { ProtocolError } from "../protocol/errors";
 
-export interface CallEnvironment extends Pick<Environment, "nowMs" | "random" | "startTimer" | "onWake"> {
+export interface CallEnvironment extends Platform {
   /** An id that nobody has used. */
   newId(): string;
   /** Throws `ProtocolError` (`not_supported`) where the browser has none. */
@@ -17,7 +17,7 @@ export interface CallEnvironment extends Pick<Environment, "nowMs" | "random" | 
 }
 
 export const browserCallEnvironment: CallEnvironment = {
-  ...browserEnvironment,
+  ...browserPlatform,
   newId: () => toHex(randomBytes(8)),
   openPeerConnection(configuration) {
     if (typeof RTCPeerConnection === "undefined") {
