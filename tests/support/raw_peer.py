@@ -86,6 +86,7 @@ class RawPeer:
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._checked = asyncio.Event()
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
+        self._early: list[bytes] = []
         self.dtls: Any = None
         self.remote = ("127.0.0.1", 0)
 
@@ -159,6 +160,8 @@ class RawPeer:
             print_ = RTCDtlsFingerprint("sha-256", _one(r"a=fingerprint:sha-256 (\S+)", answer))
             await self.dtls.start(RTCDtlsParameters(fingerprints=[print_]))
             assert self.dtls.state == "connected"
+            for data in self._early:
+                self._received(data)
 
     def check(self, *, nominates: bool = True) -> None:
         """One check of ICE, from wherever the socket is."""
@@ -219,6 +222,10 @@ class RawPeer:
         else:
             self.datagrams += 1
             if not self.keeps_packets:
+                return
+            if self.dtls is None or self.dtls._rx_srtp is None:
+                # The SFU may send as soon as its own side is done.
+                self._early.append(data)
                 return
             if 192 <= data[1] <= 223:
                 self.rtcp.append(self.dtls._rx_srtp.unprotect_rtcp(data))
