@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from peerbus.sfu.negotiation import Candidate
 
-_BRIDGES: Final = re.compile(r"(docker|br-|veth|virbr|cni|flannel|podman|lxcbr)")
+_BRIDGES: Final = re.compile(r"(docker|br-[0-9a-f]{12}$|veth|virbr|cni|flannel|podman|lxcbr)")
 
 
 class LocalAddress(Struct, frozen=True):

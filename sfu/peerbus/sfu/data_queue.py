@@ -26,6 +26,7 @@ class DataQueue:
         self._reliable_bytes = 0
         self._lossy: deque[tuple[int, bytes]] = deque()
         self._lossy_bytes = 0
+        self._is_reliables_turn = False
         self.dropped = 0
 
     def push_reliable(self, message: bytes) -> bool:
@@ -49,16 +50,12 @@ class DataQueue:
             self._drop_oldest()
         taken: list[tuple[bool, bytes]] = []
         room = IN_FLIGHT_BYTES_MAX - in_flight_bytes
-        # The young first: what is lossy is about now, what is reliable keeps.
-        while self._lossy and room > 0:
-            _, message = self._lossy.popleft()
-            self._lossy_bytes -= len(message)
-            taken.append((False, message))
-            room -= len(message)
-        while self._reliable and room > 0:
-            message = self._reliable.popleft()
-            self._reliable_bytes -= len(message)
-            taken.append((True, message))
+        # Each in turn: a flood of one kind, which may be another sender's, does not stop the other.
+        while room > 0 and (self._lossy or self._reliable):
+            is_reliable = bool(self._reliable) and (self._is_reliables_turn or not self._lossy)
+            message = self._take_one(is_reliable)
+            self._is_reliables_turn = not is_reliable
+            taken.append((is_reliable, message))
             room -= len(message)
         return taken
 
@@ -66,6 +63,15 @@ class DataQueue:
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         return not self._reliable and not self._lossy
+
+    def _take_one(self, is_reliable: bool) -> bytes:
+        if is_reliable:
+            message = self._reliable.popleft()
+            self._reliable_bytes -= len(message)
+        else:
+            _, message = self._lossy.popleft()
+            self._lossy_bytes -= len(message)
+        return message
 
     def _drop_oldest(self) -> None:
         _, message = self._lossy.popleft()

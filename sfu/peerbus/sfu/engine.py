@@ -87,6 +87,8 @@ class EngineCounts(Struct, kw_only=True):
     asked: int = 0
     """Packets that publishers were asked to send again."""
     keyframe_requests: int = 0
+    unsent: int = 0
+    """Packets that libsrtp would not protect: too large, or too old for their source."""
 
 
 class PacketEngine(Protocol):
@@ -111,6 +113,9 @@ class PacketEngine(Protocol):
 
     def add_leg(self, peer: PeerId, spec: LegSpec) -> LegId:
         """A slot that carries nothing yet."""
+
+    def remove_leg(self, leg: LegId) -> None:
+        """A slot is gone."""
 
     def bind(self, leg: LegId, stream: StreamId | None, now_ms: int) -> bool:
         """

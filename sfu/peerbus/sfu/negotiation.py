@@ -25,6 +25,9 @@ EXTENSIONS: Final = {
 }
 """The header extensions that are taken, by URI; each offer has ids of its own for them."""
 
+SCTP_PORT: Final = 5_000
+"""Of the SFU's side of every association, whatever port the client has."""
+
 _FEEDBACK: Final = {"video": ("nack", "nack pli", "ccm fir", "goog-remb"), "audio": ()}
 
 
@@ -116,7 +119,7 @@ def write_answer(
         "o=- 1 1 IN IP4 0.0.0.0",
         "s=-",
         "t=0 0",
-        f"a=group:BUNDLE {' '.join(section.section.mid for section in taken)}",
+        *([f"a=group:BUNDLE {' '.join(section.section.mid for section in taken)}"] if taken else []),
         "a=ice-lite",
         "a=msid-semantic: WMS *",
     ]
@@ -145,8 +148,8 @@ def _section_lines(
         return [*lines, *([] if is_data else ["a=inactive"])]
     lines += _transport_lines(transport)
     if is_data:
-        return [*lines, f"a=sctp-port:{section.sctp_port}", f"a=max-message-size:{max_message_bytes}"]
-    lines += [f"a={agreed.direction}", "a=rtcp-mux", "a=rtcp-rsize"]
+        return [*lines, f"a=sctp-port:{SCTP_PORT}", f"a=max-message-size:{max_message_bytes}"]
+    lines += [f"a={_direction(agreed, sources)}", "a=rtcp-mux", "a=rtcp-rsize"]
     for taken in agreed.codecs:
         lines += _codec_lines(section.kind, taken)
     uris = {name: uri for uri, name in EXTENSIONS.items()}
@@ -205,7 +208,8 @@ def _payload_types(agreed: AgreedSection) -> list[int]:
 
 def _repair_of(section: Section, codec: Codec) -> int | None:
     for candidate in section.codecs:
-        if candidate.name == "rtx" and candidate.parameters.strip() == f"apt={codec.payload_type}":
+        parameters = [entry.strip() for entry in candidate.parameters.split(";")]
+        if candidate.name == "rtx" and f"apt={codec.payload_type}" in parameters:
             return candidate.payload_type
     return None
 
@@ -228,6 +232,13 @@ def _mirrored(direction: Direction) -> Direction:
     if direction == "recvonly":
         return "sendonly"
     return direction
+
+
+def _direction(agreed: AgreedSection, sources: SlotSources | None) -> Direction:
+    """Nothing is ever sent on a section without sources, so the answer does not promise it."""
+    if sources is None and agreed.direction in ("sendonly", "sendrecv"):
+        return "inactive" if agreed.direction == "sendonly" else "recvonly"
+    return agreed.direction
 
 
 def _spelling(name: str) -> str:

@@ -123,6 +123,9 @@ class Participant:
                 raise Refusal(
                     "bad_offer", "A track needs an id of 1 to 64 characters that no other track has."
                 )
+            if "/" in track.publication:
+                # Identities may have one: without this, somebody else's publication could get the same name.
+                raise Refusal("bad_offer", f"The id {track.publication!r} of a track has a slash.")
             if section.direction not in ("sendonly", "sendrecv"):
                 raise Refusal("bad_offer", f"The m-line of the track {track.publication!r} does not send.")
             operation = operation_of(track.source, section.kind)

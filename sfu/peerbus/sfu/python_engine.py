@@ -219,8 +219,7 @@ class PythonEngine:
         for stream in list(gone.streams.values()):
             self.remove_stream(stream.id)
         for leg in [leg for leg in self._legs.values() if leg.peer is gone]:
-            self._unbind(leg)
-            del self._legs[leg.id]
+            self.remove_leg(leg.id)
         del self._peers[peer]
 
     def add_stream(self, peer: PeerId, spec: StreamSpec) -> StreamId:
@@ -254,6 +253,14 @@ class PythonEngine:
         self._legs[leg.id] = leg
         owner.legs_by_ssrc[spec.primary_ssrc] = leg
         return leg.id
+
+    def remove_leg(self, leg: LegId) -> None:
+        """See `PacketEngine`."""
+        gone = self._legs.pop(leg)
+        self._unbind(gone)
+        by_ssrc = gone.peer.legs_by_ssrc
+        if by_ssrc.get(gone.ssrc) is gone:
+            del by_ssrc[gone.ssrc]
 
     def bind(self, leg: LegId, stream: StreamId | None, now_ms: int) -> bool:
         """See `PacketEngine`."""

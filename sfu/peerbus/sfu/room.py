@@ -223,7 +223,7 @@ class Room:
             if slot.leg is None:
                 slot.leg = engine.add_leg(connection.peer, participant.leg_spec(slot))
         for retired in participant.retired:
-            engine.bind(retired, None, now_ms)
+            engine.remove_leg(retired)
         participant.retired.clear()
         self._router.set_slots(participant.identity, participant.media_slots())
         self._tell_publications()
@@ -257,8 +257,8 @@ class Room:
             del participant.published[one.id.removeprefix(f"{who.identity}/")]
             self._refuse(who.identity, participant.connection_id, "forbidden", f"{one.id} may not go on.")
         self._unpublish(forbidden)
-        self._router.set_slots(who.identity, participant.media_slots())
         if participant.is_connected:
+            self._router.set_slots(who.identity, participant.media_slots())
             self._unbind_all_but(participant)
             self._settle(self._host.now_ms(), also=[who.identity])
             if forbidden:
@@ -367,6 +367,9 @@ class Room:
         participant.send_data(self._host.now_ms())
 
     def _data(self, sender: Participant, is_reliable: bool, message: bytes | str) -> None:
+        if self._participants.get(sender.identity) is not sender:
+            # Removed a moment ago; what was under way in its association is not passed on any more.
+            return
         now_ms = self._host.now_ms()
         try:
             missing = self._relay(sender, is_reliable, message, now_ms)

@@ -21,11 +21,13 @@ _DATA: Final = 0
 _INIT: Final = 1
 _INIT_ACK: Final = 2
 _SACK: Final = 3
+_SHUTDOWN: Final = 7
 _RECONFIG: Final = 130
 _FORWARD_TSN: Final = 192
 _WITH_PARAMETERS: Final = {4: 0, 5: 0, 6: 0, 9: 0, _INIT: 16, _INIT_ACK: 16, _RECONFIG: 0}
 """Chunks whose body ends in parameters, and where these begin."""
-_RECONFIG_FIXED: Final = {13: 12, 16: 8, 17: 8}
+_RESET_STREAMS: Final = 13
+_RECONFIG_FIXED: Final = {_RESET_STREAMS: 12, 16: 8, 17: 8}
 """Parameters of RECONFIG that are followed, and the bytes they have at least behind their header."""
 
 
@@ -67,6 +69,9 @@ def _check_chunk(kind: int, data: bytes, start: int, end: int) -> None:
         streams = struct.unpack_from(f"!{(size - 4) // 2}H", data, start + 4)[::2]
         if any(stream >= STREAMS_MAX for stream in streams):
             raise SctpError("impossible stream")
+    elif kind == _SHUTDOWN:
+        if size != 4:
+            raise SctpError("impossible SHUTDOWN")
     elif kind in _WITH_PARAMETERS:
         fixed = _WITH_PARAMETERS[kind]
         if size < fixed:
@@ -100,4 +105,6 @@ def _check_parameters(kind: int, data: bytes, start: int, end: int) -> None:
             raise SctpError("impossible parameter length")
         if kind == _RECONFIG and length - 4 < _RECONFIG_FIXED.get(name, 0):
             raise SctpError("truncated parameter")
+        if kind == _RECONFIG and name == _RESET_STREAMS and length % 2:
+            raise SctpError("half a stream number")
         position += length + (-length % 4)

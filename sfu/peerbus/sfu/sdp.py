@@ -25,6 +25,7 @@ _EXTENSIONS_MAX: Final = 32
 _SSRCS_MAX: Final = 32
 _RIDS_MAX: Final = 8
 
+_FORBIDDEN: Final = re.compile(r"[\0\r]")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`{|}~-]{1,64}")
 _FRAGMENT: Final = re.compile(r"[A-Za-z0-9+/]{4,256}")
 _PASSWORD: Final = re.compile(r"[A-Za-z0-9+/]{22,256}")
@@ -79,6 +80,7 @@ class Description(Struct, frozen=True, kw_only=True):
     """A whole offer. Transport values hold for all sections, since all are bundled."""
 
     fragment: str
+    """This and what follows stand in the section that all are bundled into, the first that is not rejected."""
     password: str
     fingerprints: tuple[Fingerprint, ...]
     setup: str
@@ -96,7 +98,12 @@ def read_offer(text: str) -> Description:
     for line in lines:
         if not line:
             continue
-        if len(line) > _LINE_CHARS_MAX or len(line) < 2 or line[1] != "=":
+        if (
+            len(line) > _LINE_CHARS_MAX
+            or len(line) < 2
+            or line[1] != "="
+            or _FORBIDDEN.search(line) is not None
+        ):
             raise SdpError(f"not a line of a description: {line[:40]!r}")
         if line[0] == "m":
             if len(blocks) > SECTIONS_MAX:
@@ -113,12 +120,16 @@ def read_offer(text: str) -> Description:
     if len(set(mids)) != len(mids):
         raise SdpError("two media sections have the same mid")
     session = _attributes(head)
-    first = {**session, **_attributes(bodies[0])}
+    # What was stopped keeps credentials of long ago (Chromium), or none (Firefox).
+    bundling = next(
+        (body for body, one in zip(bodies, sections, strict=True) if not one.is_rejected), bodies[0]
+    )
+    transport = {**session, **_attributes(bundling)}
     return Description(
-        fragment=_matching(_FRAGMENT, first, "ice-ufrag"),
-        password=_matching(_PASSWORD, first, "ice-pwd"),
-        fingerprints=_fingerprints(head + bodies[0]),
-        setup=_one(first, "setup", "actpass"),
+        fragment=_matching(_FRAGMENT, transport, "ice-ufrag"),
+        password=_matching(_PASSWORD, transport, "ice-pwd"),
+        fingerprints=_fingerprints(head + bundling),
+        setup=_one(transport, "setup", "actpass"),
         sections=sections,
     )
 
@@ -270,7 +281,8 @@ def _ssrcs(attributes: dict[str, list[str]]) -> tuple[int, ...]:
         found[_number(value.partition(" ")[0], 2**32 - 1)] = None
         if len(found) > _SSRCS_MAX:
             raise SdpError(f"a media section declares more than {_SSRCS_MAX} sources")
-    for value in attributes.get("ssrc-group", []):
+    # The first pair is the first layer's, where there are several.
+    for value in reversed(attributes.get("ssrc-group", [])):
         meaning, *members = value.split(" ")
         if meaning == "FID" and len(members) == 2:
             primary, repair = (_number(member, 2**32 - 1) for member in members)

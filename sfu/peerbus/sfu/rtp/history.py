@@ -37,10 +37,20 @@ class History:
         self._packets[sequence & _MASK] = (sequence, packet)
 
     def add_keyframe_start(self, sequence: int, now_ms: int) -> None:
-        """A keyframe begins with this packet."""
-        if self.keyframe_start is None or sequence > self.keyframe_start:
-            self.keyframe_start = sequence
-            self.keyframe_at_ms = now_ms
+        """
+        A keyframe begins with this packet, which was added before.
+
+        Parameter sets and slices of one picture each look like a beginning (H.264): the first of them counts.
+        """
+        if self.keyframe_start is not None:
+            known, packet = self.get(self.keyframe_start), self.get(sequence)
+            if known is not None and packet is not None and known.timestamp == packet.timestamp:
+                self.keyframe_start = min(sequence, self.keyframe_start)
+                return
+            if sequence < self.keyframe_start:
+                return
+        self.keyframe_start = sequence
+        self.keyframe_at_ms = now_ms
 
     def get(self, sequence: int) -> RtpPacket | None:
         """The packet of this number, if it is still here."""

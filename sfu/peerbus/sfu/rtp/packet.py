@@ -126,15 +126,14 @@ def _one_byte_extensions(data: bytes, position: int, end: int) -> dict[int, byte
         if head == 0:
             position += 1
             continue
-        if number == 15:
+        if number in (0, 15):
             # Reserved: everything behind it is to be ignored (section 4.2).
             break
         length = (head & 0x0F) + 1
         position += 1
         if position + length > end:
             raise RtpError("truncated extension")
-        if number:
-            found[number] = data[position : position + length]
+        found[number] = data[position : position + length]
         position += length
     return found
 
