@@ -101,13 +101,24 @@ def test_one_peer_cannot_hold_any_number_of_addresses() -> None:
     assert ice.is_valid(("192.0.2.1", 1))
 
 
-def test_a_restart_asks_for_the_new_name() -> None:
+def test_a_restart_asks_for_the_new_name_and_checks_under_way_stay_good() -> None:
     ice = IceLite(LOCAL, REMOTE)
     receive(ice, request(), HOME)
     ice.restart(IceCredentials("other", "r" * 22))
     assert ice.is_valid(HOME)
+    assert receive(ice, request(), CAFE) is not None
+    assert receive(ice, request(username="here:other"), CAFE) is not None
+    ice.restart(IceCredentials("third", "s" * 22))
     assert receive(ice, request(), CAFE) is None
     assert receive(ice, request(username="here:other"), CAFE) is not None
+    assert receive(ice, request(username="here:third"), CAFE) is not None
+
+
+def test_an_offer_with_the_same_credentials_is_no_restart() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    ice.restart(IceCredentials("other", "r" * 22))
+    ice.restart(IceCredentials("other", "r" * 22))
+    assert receive(ice, request(), HOME) is not None
 
 
 def test_the_receiver_is_the_part_before_the_colon() -> None:

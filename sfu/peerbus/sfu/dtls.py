@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, cast
@@ -20,6 +21,7 @@ from aiortc import RTCCertificate, RTCDataChannel, RTCIceTransport, RTCSctpTrans
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, State
 from aiortc.rtcsctptransport import RTCSctpCapabilities
 
+from peerbus.sfu.negotiation import SCTP_PORT
 from peerbus.sfu.sctp_guard import SctpError, check_sctp
 from peerbus.sfu.sdp import Fingerprint
 from peerbus.sfu.srtp import Profile, SrtpKeys
@@ -31,7 +33,11 @@ MESSAGE_BYTES_MAX: Final = 65_536
 _QUEUED_DATAGRAMS_MAX: Final = 128
 _CHANNELS_MAX: Final = 8
 _REASSEMBLY_BYTES_MAX: Final = 1024 * 1024
+_REASSEMBLY_CHUNKS_MAX: Final = 4_096
 _MISORDERED_MAX: Final = 1_024
+_TSN_MODULUS: Final = 1 << 32
+_TSN_WINDOW: Final = 1 << 15
+"""So far ahead may a chunk be; what a SACK says of it has 16 bits."""
 
 _PROFILES: Final = {
     b"SRTP_AEAD_AES_256_GCM": Profile.AEAD_AES_256_GCM,
@@ -112,7 +118,7 @@ class _Sctp(RTCSctpTransport):
     """An association that refuses what would harm it."""
 
     def __init__(self, transport: RTCDtlsTransport) -> None:
-        super().__init__(transport, 5000)
+        super().__init__(transport, SCTP_PORT)
         self.refused = 0
         self.refuse: Callable[[str], None] | None = None
         self.progress: Callable[[], None] | None = None
@@ -133,6 +139,7 @@ class _Sctp(RTCSctpTransport):
             UnicodeError,
             ArithmeticError,
             TypeError,
+            struct.error,
         ) as error:
             # aiortc raises these on well-formed chunks in the wrong place. They are the sender's own.
             self.refused += 1
@@ -140,13 +147,46 @@ class _Sctp(RTCSctpTransport):
         if self.progress is not None:
             self.progress()
         has_too_much = (
-            self._inbound_bytes() > _REASSEMBLY_BYTES_MAX or len(self._sack_misordered) > _MISORDERED_MAX
+            self._inbound_bytes() > _REASSEMBLY_BYTES_MAX
+            or len(self._sack_misordered) > _MISORDERED_MAX
+            or self._inbound_chunks() > _REASSEMBLY_CHUNKS_MAX
         )
         if has_too_much and self.refuse is not None:
             self.refuse("too much unfinished data")
 
+    def _mark_received(self, tsn: int) -> bool:
+        """
+        Whether a chunk is to be left out: it has come before, or is too far ahead.
+
+        aiortc sorts and filters all that is out of order for every chunk; many small ones could take the worker's time.
+        """
+        newest = self._last_received_tsn
+        if newest is None:
+            raise ValueError("data before the association")
+        ahead = (tsn - newest) % _TSN_MODULUS
+        waiting = self._sack_misordered
+        if ahead == 0 or ahead >= 1 << 31 or tsn in waiting:
+            self._sack_duplicates.append(tsn)
+            return True
+        if ahead > _TSN_WINDOW:
+            return True
+        if ahead > 1:
+            waiting.add(tsn)
+            return False
+        while True:
+            newest = tsn
+            tsn = (newest + 1) % _TSN_MODULUS
+            if tsn not in waiting:
+                break
+            waiting.remove(tsn)
+        self._last_received_tsn = newest
+        return False
+
     def _inbound_bytes(self) -> int:
         return int(1024 * 1024 - self._advertised_rwnd)
+
+    def _inbound_chunks(self) -> int:
+        return sum(len(stream.reassembly) for stream in self._inbound_streams.values())
 
     @property
     def backlog_bytes(self) -> int:

@@ -40,7 +40,8 @@ def check_sctp(data: bytes) -> None:
     if len(data) < _COMMON_HEADER_BYTES + 4:
         raise SctpError("shorter than a chunk")
     position = _COMMON_HEADER_BYTES
-    kinds: list[int] = []
+    kinds: set[int] = set()
+    count = 0
     while position < len(data):
         if position + 4 > len(data):
             raise SctpError("truncated chunk")
@@ -48,9 +49,13 @@ def check_sctp(data: bytes) -> None:
         if length < 4 or position + length > len(data):
             raise SctpError("impossible chunk length")
         _check_chunk(kind, data, position + 4, position + length)
-        kinds.append(kind)
+        if kind in kinds and kind != _DATA:
+            # Nobody needs two in a packet, and each may ask for an answer or for a walk over all that is under way.
+            raise SctpError("a control chunk twice")
+        kinds.add(kind)
+        count += 1
         position += length + (-length % 4)
-    if _INIT in kinds and len(kinds) > 1:
+    if _INIT in kinds and count > 1:
         raise SctpError("INIT is not alone")
 
 
