@@ -53,8 +53,11 @@ from peerbus.sfu.udp import Address
 REPORT_MS: Final = 1_000
 VIDEO_BITRATE_BPS: Final = 2_500_000
 """What a publisher is told it may send for each video stream, until an estimate of the subscribers' paths exists."""
-_SSRCS_MAX: Final = 64
+_SSRCS_MAX: Final = 256
+"""Of one peer in its whole life: publishing anew takes new ones."""
+_REPORTS_APART_MS: Final = 100
 _RESENT_PER_TICK: Final = 64
+"""So many of the packets that a subscriber says it lost are looked up for it."""
 _RESEND_AGAIN_MS: Final = 20
 
 _pack_header: Final = struct.Struct("!BBHII").pack
@@ -87,6 +90,7 @@ class _Stream:
         """The newest packet that was forwarded: extended number, timestamp, and when."""
         self.newest_timestamp = 0
         self.newest_at_ms = 0
+        self.report_passed_at_ms = -_REPORTS_APART_MS
 
     def begin(self, ssrc: int, codec: StreamCodec) -> None:
         """The first packet of a source: what was known of an earlier one no longer holds."""
@@ -101,6 +105,9 @@ class _Stream:
         if self.spec.is_video:
             self.history = History()
             self.loss = LossTracker()
+            if self.legs:
+                # It begins with a keyframe, unless just that was lost.
+                self.keyframes.want()
 
 
 class _Leg:
@@ -362,9 +369,10 @@ class PythonEngine:
                 payload_start=start + 2,
             ),
             now_ms,
+            is_repair=True,
         )
 
-    def _forward(self, stream: _Stream, packet: RtpPacket, now_ms: int) -> None:
+    def _forward(self, stream: _Stream, packet: RtpPacket, now_ms: int, *, is_repair: bool = False) -> None:
         if packet.ssrc != stream.ssrc:
             stream.begin(packet.ssrc, stream.codecs[packet.payload_type])
         codec = stream.codecs[packet.payload_type]
@@ -391,7 +399,9 @@ class PythonEngine:
                 loudness = level[0] & 0x7F
                 if stream.loudest is None or loudness < stream.loudest:
                     stream.loudest = loudness
-        reception.receive(sequence, packet.timestamp, len(packet.data), now_ms)
+        if not is_repair:
+            # What had to be sent again was lost, and was late: so it stands in the report.
+            reception.receive(sequence, packet.timestamp, len(packet.data), now_ms)
         if sequence > stream.newest:
             stream.newest = sequence
             stream.newest_timestamp = packet.timestamp
@@ -429,10 +439,15 @@ class PythonEngine:
                 (timestamp + rewriter.timestamp_delta) & 0xFFFFFFFF,
                 leg.ssrc,
             )
+            try:
+                data = peer.outbound.protect(head + leg.extensions + payload)
+            except SrtpError:
+                self.counts.unsent += 1
+                continue
             leg.packets += 1
             leg.bytes += size
             sent += 1
-            self._send(peer.outbound.protect(head + leg.extensions + payload), peer.path)
+            self._send(data, peer.path)
         self.counts.forwarded += sent
 
     def _replay_keyframe(self, stream: _Stream, leg: _Leg, now_ms: int) -> bool:
@@ -472,6 +487,9 @@ class PythonEngine:
 
         Sound and picture of one publisher keep its one clock, and so stay together at every subscriber.
         """
+        if now_ms - stream.report_passed_at_ms < _REPORTS_APART_MS:
+            return
+        stream.report_passed_at_ms = now_ms
         assert stream.reception is not None
         stream.reception.sender_report(report.ntp_time, now_ms)
         for leg in stream.legs:
@@ -492,16 +510,15 @@ class PythonEngine:
         if stream is None or codec is None or stream.history is None:
             return
         for sequence in sequences:
+            if leg.resend_budget <= 0:
+                return
+            leg.resend_budget -= 1
             original = leg.rewriter.incoming(sequence, stream.newest)
             packet = None if original is None else stream.history.get(original)
             if packet is None or original is None:
                 continue
-            if (
-                leg.resend_budget <= 0
-                or now_ms - leg.resent_at.get(original, -_RESEND_AGAIN_MS) < _RESEND_AGAIN_MS
-            ):
+            if now_ms - leg.resent_at.get(original, -_RESEND_AGAIN_MS) < _RESEND_AGAIN_MS:
                 continue
-            leg.resend_budget -= 1
             leg.resent_at[original] = now_ms
             leg.resent += 1
             self.counts.resent += 1
@@ -527,7 +544,10 @@ class PythonEngine:
                 codec.payload_type, packet.is_marked, sequence, timestamp, spec.primary_ssrc, leg.extensions
             )
             data = head + payload
-        self._send(leg.peer.outbound.protect(data), leg.peer.path)
+        try:
+            self._send(leg.peer.outbound.protect(data), leg.peer.path)
+        except SrtpError:
+            self.counts.unsent += 1
 
     def _keyframe_wanted(self, subscriber: _Peer, ssrc: int, now_ms: int) -> None:
         leg = subscriber.legs_by_ssrc.get(ssrc)
@@ -549,7 +569,10 @@ class PythonEngine:
             self._send_rtcp(stream.peer, write_rtcp([PictureLoss(stream.peer.ssrc, ssrc)]))
 
     def _send_rtcp(self, peer: _Peer, data: bytes) -> None:
-        self._send(peer.outbound.protect_rtcp(data), peer.path)
+        try:
+            self._send(peer.outbound.protect_rtcp(data), peer.path)
+        except SrtpError:
+            self.counts.unsent += 1
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -559,7 +582,8 @@ class PythonEngine:
             if stream.loss is not None:
                 if not stream.loss.is_complete:
                     self._ask_again(stream, stream.loss.due(now_ms))
-                self._ask_for_keyframe(stream, now_ms)
+                if stream.legs:
+                    self._ask_for_keyframe(stream, now_ms)
         for leg in self._legs.values():
             if leg.resend_budget != _RESENT_PER_TICK:
                 leg.resend_budget = _RESENT_PER_TICK
