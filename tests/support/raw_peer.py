@@ -7,14 +7,22 @@ Owns one UDP socket. Where a browser or aiortc would hide what is sent and what 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import secrets
 import socket
 from collections.abc import Callable
 from typing import Any, cast
 
-from aiortc import RTCCertificate, RTCIceTransport
+from aiortc import (
+    RTCCertificate,
+    RTCDataChannel,
+    RTCDataChannelParameters,
+    RTCIceTransport,
+    RTCSctpTransport,
+)
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
+from aiortc.rtcsctptransport import RTCSctpCapabilities
 
 from peerbus.protocol.grants import ALL_OPERATIONS
 from peerbus.protocol.signals import Answer, Offer, OfferedTrack, Participant, SfuSignal
@@ -46,6 +54,10 @@ _VIDEO = (
     "a=rtpmap:{rtx} rtx/90000\r\na=fmtp:{rtx} apt={vp8}\r\n"
     "a=extmap:{mid_id} urn:ietf:params:rtp-hdrext:sdes:mid\r\n"
 )
+_DATA = (
+    "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:{mid}\r\n"
+    "a=sctp-port:5000\r\na=max-message-size:65536\r\n"
+)
 
 
 class RawPeer:
@@ -64,6 +76,7 @@ class RawPeer:
         audios: tuple[int, ...] = (),
         video_slots: int = 0,
         audio_slots: int = 0,
+        has_data: bool = False,
     ) -> None:
         self.participant = Participant(
             identity=identity, session_id=identity, name=identity, operations=sorted(ALL_OPERATIONS)
@@ -73,6 +86,10 @@ class RawPeer:
         self.rtcp: list[bytes] = []
         self.datagrams = 0
         self.keeps_packets = True
+        self.data: list[tuple[str, bytes]] = []
+        self.on_data: Callable[[str, bytes], None] = lambda label, data: self.data.append((label, data))
+        self.channels: dict[str, Any] = {}
+        self.sctp: Any = None
         self.connection_id = secrets.token_hex(4)
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -83,6 +100,7 @@ class RawPeer:
         self._ask = ask
         self._videos, self._audios = videos, audios
         self._slots = (video_slots, audio_slots)
+        self._has_data = has_data
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._checked = asyncio.Event()
         self._waiting: asyncio.Queue[bytes] = asyncio.Queue()
@@ -128,6 +146,8 @@ class RawPeer:
             tracks.append(OfferedTrack(mid=mid, publication=f"a{mid}", source="microphone"))
         slots += [add(_VIDEO, "recvonly") for _ in range(self._slots[0])]
         slots += [add(_AUDIO, "recvonly") for _ in range(self._slots[1])]
+        if self._has_data:
+            sections.append(_DATA.format(mid=len(sections)))
         return Offer(
             connection=self.connection_id,
             number=number,
@@ -162,6 +182,25 @@ class RawPeer:
             assert self.dtls.state == "connected"
             for data in self._early:
                 self._received(data)
+            if self._has_data:
+                await self._open_data()
+
+    async def _open_data(self) -> None:
+        self.sctp = RTCSctpTransport(self.dtls)
+        await self.sctp.start(RTCSctpCapabilities(maxMessageSize=65_536), 5000)
+        for parameters in (
+            RTCDataChannelParameters(label="reliable"),
+            RTCDataChannelParameters(label="lossy", ordered=False, maxRetransmits=0),
+        ):
+            opened = asyncio.Event()
+            channel = RTCDataChannel(self.sctp, parameters)
+            channel.on("open", opened.set)
+            channel.on("message", functools.partial(self._message, parameters.label))
+            self.channels[parameters.label] = channel
+            await opened.wait()
+
+    def _message(self, label: str, data: bytes) -> None:
+        self.on_data(label, data)
 
     def check(self, *, nominates: bool = True) -> None:
         """One check of ICE, from wherever the socket is."""
@@ -200,6 +239,8 @@ class RawPeer:
 
     async def close(self) -> None:
         """Ends the session and gives the socket back."""
+        if self.sctp is not None:
+            await self.sctp.stop()
         if self.dtls is not None:
             await self.dtls.stop()
         asyncio.get_running_loop().remove_reader(self.sock.fileno())
