@@ -232,6 +232,13 @@ class Renewed(Signal, frozen=True, tag="renewed", kw_only=True):
     participant: Participant
 
 
+class Roster(Signal, frozen=True, tag="roster", kw_only=True):
+    """Server to worker, a while after it announced a room: who is in the channel; end the connections of all others."""
+
+    room: Room
+    identities: list[str]
+
+
 class Release(Signal, frozen=True, tag="release", kw_only=True):
     """Server to worker: the room is no longer this worker's (or is empty); forget it."""
 
@@ -265,5 +272,5 @@ class Load(Signal, frozen=True, tag="load", kw_only=True):
     is_draining: bool = False
 
 
-ServerToWorker: TypeAlias = Forward | Gone | Renewed | Release
+ServerToWorker: TypeAlias = Forward | Gone | Renewed | Roster | Release
 WorkerToServer: TypeAlias = Deliver | Announce | Load
