@@ -496,3 +496,42 @@ def test_a_reader_gets_every_class_as_promised(operations: list[tuple[str, int]]
             box.push_page(ticket, frames, len(log), len(log))
             ticket = None
     assert got == list(range(1, len(log) + 1))
+
+
+# --- the only frame ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["control", "reset", "pong", "live", "durable", "lossy"])
+def test_the_only_frame_is_taken_as_take_would(kind: str) -> None:
+    one, other = outbox(), outbox()
+    for box in (one, other):
+        if kind == "live":
+            fill_live(box, 1)
+        elif kind == "durable":
+            box.push_durable(1, Parcel("only"))
+        else:
+            getattr(box, f"push_{kind}")(Parcel("only"))
+    frame = one.take_only()
+    assert frame is not None
+    assert [frame] == other.take(ALL)
+    assert one.is_empty
+    assert (one.durable_cursor, one.live_next_seq) == (other.durable_cursor, other.live_next_seq)
+    assert one.progress == other.progress
+    assert one.take_only() is None
+
+
+def test_several_frames_are_not_the_only_one() -> None:
+    box = outbox()
+    assert box.take_only() is None
+    fill_live(box, 2)
+    assert box.take_only() is None
+    assert taken(box) == [1, 2]
+    box.push_lossy(Parcel("lossy"))
+    fill_live(box, 1, start=3)
+    assert box.take_only() is None
+    assert taken(box) == [3, "lossy"]
+    # What was written is kept for a resume, but does not wait.
+    box.push_pong(Parcel("pong"))
+    only = box.take_only()
+    assert only is not None
+    assert only.label == "pong"

@@ -59,11 +59,12 @@ class WebSocketConnection:
         outbox = member.session.outbox
         room = self._socket_bytes - transport.get_write_buffer_size()
         if room > 0 and not transport.is_closing():
-            frames = outbox.take(room)
-            if len(frames) == 1:
-                frame = frames[0]
+            frame = outbox.take_only()
+            if frame is not None:
                 transport.write(frame.binary_message if self._is_binary else frame.text_message)
-            elif frames:
+                return True
+            frames = outbox.take(room)
+            if frames:
                 transport.write(self._joined(frames))
         return outbox.is_empty
 

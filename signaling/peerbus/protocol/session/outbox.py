@@ -251,9 +251,6 @@ class Outbox(Generic[T]):
         What is given out counts as written; live frames stay kept until acknowledged.
         """
         unsent = self.live_first_seq + len(self._live) - self.live_next_seq
-        if unsent + self._others == 1:
-            # By far the most frequent case: one frame, and nothing else.
-            return [self._take_only(bool(unsent))]
         taken: list[T] = []
         room = max_bytes
         control = self._control
@@ -287,10 +284,20 @@ class Outbox(Generic[T]):
         self._taken += len(taken)
         return taken
 
-    def _take_only(self, is_live: bool) -> T:
-        if is_live:
+    def take_only(self) -> T | None:
+        """
+        The frame to write next if it is the only one that waits, by far the most frequent case; else None.
+
+        It counts as written, as with `take`.
+        """
+        unsent = self.live_first_seq + len(self._live) - self.live_next_seq
+        if self._others == 0:
+            if unsent != 1:
+                return None
             self.live_next_seq += 1
             return self._live[-1]
+        if self._others != 1 or unsent:
+            return None
         self._others = 0
         self._taken += 1
         if self._durable:
