@@ -50,6 +50,29 @@ def test_the_short_form_is_used_where_it_can_be() -> None:
 
 
 @pytest.mark.parametrize(
+    ("block", "expected"),
+    [
+        ("10850000 2200ff10", {1: b"\x85", 2: b"\x00\xff\x10"}),
+        ("1085f011 22334455", {1: b"\x85"}),
+        ("10850511 22334455", {1: b"\x85"}),
+        ("0f851085 22334455", {}),
+    ],
+    ids=["padding", "15", "0 with a length", "0 with a length at once"],
+)
+def test_behind_a_reserved_id_nothing_counts(block: str, expected: dict[int, bytes]) -> None:
+    """RFC 8285, section 4.2."""
+    packet = parse_rtp(bytes.fromhex("90600001 00000000 00000001 bede0002" + block) + b"payload")
+    assert packet.extensions == expected
+    assert bytes(packet.payload) == b"payload"
+
+
+def test_extensions_of_an_unknown_profile_are_skipped() -> None:
+    packet = parse_rtp(bytes.fromhex("90600001 00000000 00000001 12340001 ffffffff") + b"x")
+    assert packet.extensions == {}
+    assert bytes(packet.payload) == b"x"
+
+
+@pytest.mark.parametrize(
     "data",
     [
         b"",

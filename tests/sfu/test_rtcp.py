@@ -1,6 +1,7 @@
 """RTCP: known packets both ways, bad ones refused."""
 
 import pytest
+from aiortc.rtp import pack_remb_fci, unpack_remb_fci
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from peerbus.sfu.rtp.rtcp import (
     Nack,
     PictureLoss,
     ReceiverReport,
+    Remb,
     ReportBlock,
     Rtcp,
     RtcpError,
@@ -98,3 +100,62 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
         parse_rtcp(b"\x81" + data)
     except RtcpError:
         return
+
+
+@given(bitrate_bps=st.integers(0, 2**40), ssrcs=st.lists(SSRC, max_size=20))
+def test_remb_keeps_18_bits_of_the_rate_and_never_promises_more(bitrate_bps: int, ssrcs: list[int]) -> None:
+    (packet,) = parse_rtcp(write_rtcp([Remb(9, bitrate_bps, tuple(ssrcs))]))
+    assert isinstance(packet, Remb)
+    assert (packet.sender_ssrc, packet.media_ssrcs) == (9, tuple(ssrcs))
+    assert packet.bitrate_bps <= bitrate_bps
+    assert bitrate_bps - packet.bitrate_bps <= bitrate_bps >> 17
+
+
+@given(bitrate_bps=st.integers(0, 2**40), ssrcs=st.lists(SSRC, max_size=20))
+def test_another_implementation_reads_the_same_remb(bitrate_bps: int, ssrcs: list[int]) -> None:
+    data = write_rtcp([Remb(9, bitrate_bps, tuple(ssrcs))])
+    (packet,) = parse_rtcp(data)
+    assert isinstance(packet, Remb)
+    assert unpack_remb_fci(data[12:]) == (packet.bitrate_bps, list(ssrcs))
+    assert parse_rtcp(data[:12] + pack_remb_fci(packet.bitrate_bps, list(ssrcs))) == [packet]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8fce0005000000010000000052454d58010000ff00000001", []),
+        ("8fce00020000000100000000", []),
+        ("8fce0004000000010000000052454d42fc0000ff", None),
+        ("8fce0005000000010000000052454d4202fc000100000001", None),
+        ("8fce0005000000010000000052454d4201ffffff00000001", [Remb(1, 0x3FFFF << 63, (1,))]),
+    ],
+    ids=["another application", "no identifier", "no length", "more sources than there are", "the largest"],
+)
+def test_what_looks_like_remb(text: str, expected: list[Rtcp] | None) -> None:
+    if expected is None:
+        with pytest.raises(RtcpError):
+            parse_rtcp(bytes.fromhex(text))
+    else:
+        assert parse_rtcp(bytes.fromhex(text)) == expected
+
+
+def test_a_nack_that_names_too_many_packets_is_refused() -> None:
+    entries = bytes(4 * 257)
+    head = bytes.fromhex("81cd") + (2 + 257).to_bytes(2, "big") + bytes(8)
+    with pytest.raises(RtcpError):
+        parse_rtcp(head + entries)
+    (packet,) = parse_rtcp(bytes.fromhex("81cd") + (2 + 256).to_bytes(2, "big") + bytes(8) + entries[:1024])
+    assert isinstance(packet, Nack)
+    assert len(packet.sequences) == 256
+
+
+def test_more_lost_packets_than_fit_are_cut_off() -> None:
+    (packet,) = parse_rtcp(nack(1, 2, list(range(0, 20_000, 40))))
+    assert isinstance(packet, Nack)
+    assert packet.sequences == tuple(range(0, 256 * 40, 40))
+
+
+def test_padding_at_the_end_of_a_packet_is_no_part_of_it() -> None:
+    assert parse_rtcp(bytes.fromhex("a1ce0003000000010000000200000004")) == [PictureLoss(1, 2)]
+    with pytest.raises(RtcpError):
+        parse_rtcp(bytes.fromhex("a1ce00020000000100000008"))
