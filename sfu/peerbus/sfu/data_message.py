@@ -29,7 +29,7 @@ def read_data(message: bytes | str) -> tuple[list[str] | None, msgspec.Raw]:
         raise ProtocolError(ErrorCode.BAD_REQUEST, "Data messages are binary: MessagePack of [to, payload].")
     try:
         to, payload = _DECODER.decode(message)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ProtocolError(
             ErrorCode.BAD_REQUEST, "Not a data message: MessagePack of [to, payload] was expected."
         ) from None
