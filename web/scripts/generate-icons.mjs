@@ -4,9 +4,42 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const NAMES = [
-  ...["arrow-down", "arrow-right", "bot", "check", "clock", "copy", "eye", "eye-off", "info", "key-round"],
-  ...["lock", "lock-open", "log-out", "message-circle", "refresh-cw", "send", "share-2", "terminal"],
-  ...["triangle-alert", "user-x", "users", "x"],
+  ...[
+    "activity",
+    "arrow-down",
+    "arrow-right",
+    "bot",
+    "check",
+    "clock",
+    "copy",
+    "eye",
+    "eye-off",
+    "hand",
+    "heart",
+  ],
+  ...[
+    "info",
+    "key-round",
+    "lock",
+    "lock-open",
+    "log-out",
+    "message-circle",
+    "mic",
+    "mic-off",
+    "party-popper",
+  ],
+  ...[
+    "phone-off",
+    "pin",
+    "pin-off",
+    "refresh-cw",
+    "screen-share",
+    "screen-share-off",
+    "send",
+    "share-2",
+    "smile",
+  ],
+  ...["terminal", "thumbs-up", "triangle-alert", "user-x", "users", "video", "video-off", "volume-2", "x"],
 ];
 // What all icons have in common stands on the svg element.
 const COMMON = new Set(["fill", "stroke", "stroke-linecap", "stroke-linejoin", "stroke-width"]);

@@ -43,6 +43,9 @@ const PAIRS: readonly (readonly [string, string])[] = [
   ["on-accent", "accent"],
   ["on-accent", "accent-strong"],
   ["ground", "bad"],
+  ["on-stage", "stage"],
+  ["on-stage-quiet", "stage"],
+  ["on-hand", "hand"],
   ...PERSONS.map((person) => ["on-person", person] as const),
 ];
 

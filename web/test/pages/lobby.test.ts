@@ -2,9 +2,11 @@
 /** The lobby in an emulated page. */
 import { beforeEach, describe, expect, test } from "vitest";
 import "../../src/pages/elements/copy";
-import { type Entrance, Lobby } from "../../src/pages/chat/lobby";
-import { failureWording } from "../../src/pages/chat/wording";
+import { type Entrance, Lobby } from "../../src/pages/channel/lobby";
+import { failureWording } from "../../src/pages/channel/wording";
 import { openChatPage, part, parts } from "./chat-page";
+
+const WORDS = { title: "Join a channel", lead: "Say something." };
 
 let entered: Entrance[];
 let lobby: Lobby;
@@ -13,7 +15,7 @@ beforeEach(() => {
   openChatPage();
   localStorage.clear();
   entered = [];
-  lobby = new Lobby((entrance) => entered.push(entrance));
+  lobby = new Lobby(WORDS, (entrance) => entered.push(entrance));
 });
 
 function submit(): void {
@@ -93,7 +95,7 @@ describe("the lobby", () => {
     field("name").value = "Ada";
     lobby.remember();
     openChatPage();
-    new Lobby(() => undefined);
+    new Lobby(WORDS, () => undefined);
     expect(field("name").value).toBe("Ada");
   });
 

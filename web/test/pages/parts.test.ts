@@ -1,7 +1,7 @@
 /** The small parts of the chat page that need no page: typing, passwords, addresses in texts, initials. */
 import { describe, expect, test } from "vitest";
-import { hueOf, initialOf } from "../../src/pages/chat/avatar";
-import { makePassword, PASSWORD_BITS } from "../../src/pages/chat/password";
+import { hueOf, initialOf } from "../../src/pages/channel/avatar";
+import { makePassword, PASSWORD_BITS } from "../../src/pages/channel/password";
 import { pieces } from "../../src/pages/chat/text";
 import { OthersTyping, OwnTyping } from "../../src/pages/chat/typing";
 

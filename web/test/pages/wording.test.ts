@@ -11,7 +11,7 @@ import {
   reconnectingWording,
   spokenWords,
   typingWords,
-} from "../../src/pages/chat/wording";
+} from "../../src/pages/channel/wording";
 import { duration } from "../../src/pages/duration";
 import type { State } from "../../src/sdk/agent/records";
 import { ERROR_CODES } from "../../src/sdk/protocol/errors";

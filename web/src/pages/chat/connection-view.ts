@@ -5,9 +5,9 @@
  */
 
 import type { State } from "../../sdk/agent/records";
+import { endWording, pillWording, reconnectingWording, spokenWords } from "../channel/wording";
 import { byId } from "../elements/element";
 import { type Action, notice, type Wording } from "../elements/notice";
-import { endWording, pillWording, reconnectingWording, spokenWords } from "./wording";
 
 /** What can be done about it. */
 export interface Remedies {

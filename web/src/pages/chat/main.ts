@@ -10,21 +10,26 @@ import { noteScriptAddress } from "../../sdk/agent/address";
 import { AgentConnection } from "../../sdk/agent/agent";
 import type { State } from "../../sdk/agent/records";
 import type { ProtocolError } from "../../sdk/protocol/errors";
+import { wireDialogs } from "../channel/dialogs";
+import { type Entrance, Lobby } from "../channel/lobby";
+import { failureWording } from "../channel/wording";
 import { byId } from "../elements/element";
 import { formatLink } from "../link";
 import { serverStatus } from "../status";
-import { wireDialogs } from "./dialogs";
-import { type Entrance, Lobby } from "./lobby";
 import { ROOM_TYPES, Room } from "./room";
-import { failureWording } from "./wording";
 
 /** Where a reload finds that this tab was inside. Keys of one's own are not kept, and asked for again. */
 const INSIDE_KEY = "peerbus/chat/inside";
 
+const WORDS = {
+  title: "Join a channel",
+  lead: "Everyone who joins the same channel reads the same messages.",
+};
+
 noteScriptAddress(location.origin);
 
 class Visit {
-  private readonly lobby = new Lobby((entrance) => void this.enter(entrance));
+  private readonly lobby = new Lobby(WORDS, (entrance) => void this.enter(entrance));
   private agent: AgentConnection | undefined;
   private room: Room | undefined;
   private entrance: Entrance | undefined;

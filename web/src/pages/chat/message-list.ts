@@ -5,12 +5,12 @@
  * decides what is shown; see `transcript.ts`.
  */
 
+import { avatar } from "../channel/avatar";
+import { failureWording, listed } from "../channel/wording";
 import { make } from "../elements/element";
 import { icon } from "../elements/icon";
-import { avatar } from "./avatar";
 import { textNodes } from "./text";
 import type { Row, Said } from "./transcript";
-import { failureWording, listed } from "./wording";
 
 /** So near to the end one counts as being there. */
 const NEAR_END_PX = 80;

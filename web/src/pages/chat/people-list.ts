@@ -5,10 +5,10 @@
  */
 
 import type { Member } from "../../sdk/agent/records";
+import { avatar } from "../channel/avatar";
+import { memberWords } from "../channel/wording";
 import { make } from "../elements/element";
 import { icon } from "../elements/icon";
-import { avatar } from "./avatar";
-import { memberWords } from "./wording";
 
 export interface PeopleCallbacks {
   /** Write to this person alone. */

@@ -5,7 +5,7 @@
  */
 
 import type { Member, Presence } from "../../sdk/agent/records";
-import { departureWords, listed } from "./wording";
+import { departureWords, listed } from "../channel/wording";
 
 const SPEAK_OF_AWAY_MS = 4_000;
 

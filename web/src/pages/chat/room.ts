@@ -2,24 +2,24 @@
  * The room: one connected channel on the page.
  *
  * Owns what ties the agent to the lists, the composer and the notices. Never decides about the connection, and finds
- * no words; see `wording.ts`.
+ * no words; see `channel/wording.ts`.
  */
 
 import type { AgentConnection } from "../../sdk/agent/agent";
 import type { Member, Message, State } from "../../sdk/agent/records";
 import { ProtocolError } from "../../sdk/protocol/errors";
+import { askToRemove, closeDialogs, showOpenness, showPeopleSheet, showShare } from "../channel/dialogs";
+import { failureWording, openness, queuedWords, typingWords } from "../channel/wording";
 import { byId } from "../elements/element";
 import { icon } from "../elements/icon";
 import { notice } from "../elements/notice";
 import { Composer } from "./composer";
 import { ConnectionView } from "./connection-view";
-import { askToRemove, closeDialogs, showOpenness, showPeopleSheet, showShare } from "./dialogs";
 import { MessageList } from "./message-list";
 import { showPeople } from "./people-list";
 import { PresenceLines } from "./presence-lines";
 import { Transcript } from "./transcript";
 import { OthersTyping, OwnTyping, TYPING_TYPE } from "./typing";
-import { failureWording, openness, queuedWords, typingWords } from "./wording";
 
 const HISTORY_PAGE = 50;
 const CHAT_TYPE = "chat-text";
@@ -267,7 +267,10 @@ export class Room {
     const onClick = (id: string, act: () => void): void => {
       byId(id, HTMLButtonElement).onclick = act;
     };
-    const share = (): void => showShare(this.callbacks.link(), this.agent.channel?.hasPassword ?? false);
+    const share = (): void => {
+      const link = this.callbacks.link();
+      showShare(link, this.agent.channel?.hasPassword ?? false, `peerbus chat '${link}'`);
+    };
     onClick("share-open", share);
     onClick("empty-share", share);
     onClick("leave", this.callbacks.leave);

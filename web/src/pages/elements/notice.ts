@@ -1,7 +1,7 @@
 /**
  * A notice: what happened, what it means, what to do, and what to quote when asking for help.
  *
- * Owns its form. Never finds the words; see `wording.ts`.
+ * Owns its form. Never finds the words; see `channel/wording.ts`.
  */
 
 import { make } from "./element";

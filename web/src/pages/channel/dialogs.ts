@@ -31,11 +31,11 @@ export function closeDialogs(): void {
   for (const element of document.querySelectorAll("dialog")) element.close();
 }
 
-/** Shows the link in every form. */
-export function showShare(link: string, hasPassword: boolean): void {
+/** Shows the link in every form; `command` is what a terminal is to be given. */
+export function showShare(link: string, hasPassword: boolean, command: string): void {
   byId("share-code", HTMLElement).replaceChildren(qrCode(link));
   byId("share-link", HTMLInputElement).value = link;
-  byId("share-command", HTMLInputElement).value = `peerbus chat '${link}'`;
+  byId("share-command", HTMLInputElement).value = command;
   byId("share-hint", HTMLElement).textContent = hasPassword
     ? "The link contains the password: whoever has it can join. What stands behind # is never sent to a server."
     : "Whoever has the link can join.";
@@ -54,10 +54,12 @@ export function showShare(link: string, hasPassword: boolean): void {
   byId("share-link", HTMLInputElement).select();
 }
 
-export function showOpenness(channel: Channel): void {
+/** Says who can come in and who can read; `more` is what holds for this page alone. */
+export function showOpenness(channel: Channel, more: readonly string[] = []): void {
   const { title, text } = openness(channel);
   byId("openness-title", HTMLElement).textContent = title;
-  byId("openness-text", HTMLElement).replaceChildren(...text.map((line) => make("p", {}, line)));
+  const lines = [...text, ...more].map((line) => make("p", {}, line));
+  byId("openness-text", HTMLElement).replaceChildren(...lines);
   dialog("openness-dialog").showModal();
 }
 

@@ -23,6 +23,12 @@ export interface Entrance {
   readonly apiKey: string;
 }
 
+/** What the lobby of a page says about it. */
+export interface LobbyWords {
+  readonly title: string;
+  readonly lead: string;
+}
+
 /** Which field a failure is about. */
 const FIELD_OF: Readonly<Record<string, string>> = {
   name_taken: "name",
@@ -40,9 +46,11 @@ export class Lobby {
   private readonly join = byId("join", HTMLButtonElement);
   private readonly joining = byId("joining", HTMLElement);
   private readonly problem = byId("lobby-notice", HTMLElement);
+  private readonly words: LobbyWords;
   private link: Link | undefined;
 
-  constructor(enter: (entrance: Entrance) => void) {
+  constructor(words: LobbyWords, enter: (entrance: Entrance) => void) {
+    this.words = words;
     this.name.value = remembered();
     byId("lobby-form", HTMLFormElement).onsubmit = (event) => {
       event.preventDefault();
@@ -159,10 +167,10 @@ export class Lobby {
 
   private tellLink(): void {
     const { link } = this;
-    byId("lobby-title", HTMLElement).textContent = link ? `Join “${link.channel}”` : "Join a channel";
+    byId("lobby-title", HTMLElement).textContent = link ? `Join “${link.channel}”` : this.words.title;
     byId("lobby-lead", HTMLElement).textContent = link
       ? `You followed a link${link.password ? ", which brought the password with it" : ""}.`
-      : "Everyone who joins the same channel reads the same messages.";
+      : this.words.lead;
     const isForeign =
       link && link.scope === "private" && link.project !== "" && link.project !== DEMO_PROJECT;
     if (isForeign)
