@@ -1,6 +1,13 @@
 """Who may send to a connection, and from where."""
 
-from peerbus.sfu.ice_lite import CONSENT_TIMEOUT_MS, Check, IceCredentials, IceLite, receiver_of
+from peerbus.sfu.ice_lite import (
+    CONSENT_TIMEOUT_MS,
+    PATH_SILENCE_MS,
+    Check,
+    IceCredentials,
+    IceLite,
+    receiver_of,
+)
 from peerbus.sfu.stun import (
     BINDING_ERROR,
     BINDING_INDICATION,
@@ -70,6 +77,21 @@ def test_only_a_nomination_moves_the_path() -> None:
     assert check is not None
     assert check.has_moved
     assert ice.path == CAFE
+
+
+def test_a_path_that_is_silent_gives_way_to_one_that_is_checked() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    receive(ice, request(), HOME)
+    # What comes over the path keeps it, be it checks or anything else.
+    ice.path_heard_at_ms = 4_000
+    check = receive(ice, request(), CAFE, 4_000 + PATH_SILENCE_MS)
+    assert check is not None
+    assert not check.has_moved
+    check = receive(ice, request(), CAFE, 4_001 + PATH_SILENCE_MS)
+    assert check is not None
+    assert check.has_moved
+    assert ice.path == CAFE
+    assert ice.path_heard_at_ms == 4_001 + PATH_SILENCE_MS
 
 
 def test_a_controlled_peer_is_told_of_the_conflict() -> None:

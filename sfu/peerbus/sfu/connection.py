@@ -102,7 +102,9 @@ class PeerConnection:
 
     def receive(self, data: bytes, source: Address, now_ms: int) -> None:
         """Anything but STUN."""
-        if not self.ice.is_valid(source):
+        if source == self.ice.path:
+            self.ice.path_heard_at_ms = now_ms
+        elif not self.ice.is_valid(source):
             self.dropped += 1
             return
         first = data[0]

@@ -30,6 +30,8 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 """As the socket gives it: host, port and, with IPv6, flow and scope."""
 
 CONSENT_TIMEOUT_MS: Final = 30_000
+PATH_SILENCE_MS: Final = 1_000
+"""A path over which nothing came for this long gives way to one over which a check comes."""
 _ADDRESSES_MAX: Final = 8
 
 
@@ -72,6 +74,8 @@ class IceLite:
         self.path: Address | None = None
         self._valid: dict[Address, int] = {}
         self._former: str | None = None
+        self.path_heard_at_ms = 0
+        """When something authentic or a check last came over the path; whoever sees other packets sets it."""
 
     def is_valid(self, address: Address) -> bool:
         """Whether packets from there are the peer's."""
@@ -92,8 +96,8 @@ class IceLite:
         """
         A STUN message that names this connection. None means: drop it without a word.
 
-        Only a request with the right integrity makes an address valid; a nomination (USE-CANDIDATE), or before
-        any the first valid check, moves the path there.
+        Only a request with the right integrity makes an address valid. A nomination (USE-CANDIDATE) moves the path
+        there; so does any valid check while there is no path, or nothing has come over it for a while.
         """
         if message.kind != BINDING_REQUEST or not has_integrity(data, message, self.local.password.encode()):
             return None
@@ -110,9 +114,14 @@ class IceLite:
         self._valid[source] = now_ms
         has_moved = False
         nominates = USE_CANDIDATE in message.attributes
-        if self.path is None or (nominates and source != self.path):
-            has_moved = source != self.path
+        # Not every client nominates again after its address has changed: Firefox only goes on checking from the new one.
+        is_silent = now_ms - self.path_heard_at_ms > PATH_SILENCE_MS
+        has_moved = False
+        if source != self.path and (self.path is None or nominates or is_silent):
+            has_moved = True
             self.path = source
+        if source == self.path:
+            self.path_heard_at_ms = now_ms
         address = xor_address(source[0], source[1], message.transaction)
         response = write_stun(BINDING_SUCCESS, message.transaction, [(XOR_MAPPED_ADDRESS, address)], password)
         return Check(response, True, has_moved)
