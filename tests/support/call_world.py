@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.errors import PeerbusError
 from peerbus.client.events import Emitter
 from peerbus.client.records import Ack, Message
 from peerbus.protocol import signals
@@ -128,14 +128,14 @@ class CallWorld:
         """The channel lost a member."""
         self.worker.receive(Gone(room=self.room, identity=agent.identity, code=code))
 
-    async def replace_worker(self) -> None:
-        """The worker dies without a word, and another takes the room."""
+    async def replace_worker(self, *, is_told: bool = True) -> None:
+        """The worker dies without a word, and another takes the room; clients are told, or are not."""
         dead = self.worker
         self.room = msgspec.structs.replace(self.room, term=self.room.term + 1)
         dead._tell_server = lambda message: None
         dead._udp.close()
         self.worker = self._open()
-        for agent in self.agents.values():
+        for agent in self.agents.values() if is_told else ():
             agent.deliver(signals.Restart(term=self.room.term, reason="The worker is gone."))
         dead._ticking and dead._ticking.cancel()
 
@@ -155,6 +155,3 @@ async def call_world() -> AsyncIterator[CallWorld]:
         yield world
     finally:
         await world.worker.close()
-
-
-NO_WORKER = PeerbusError(ErrorCode.FORBIDDEN, "The key does not allow calls.")

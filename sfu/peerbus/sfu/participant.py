@@ -83,6 +83,7 @@ class Participant:
         self.retired: list[LegId] = []
         """Legs of slots that a later offer did not name any more."""
         self.slots_version = 0
+        self.wanting_told = 0
         self.agreed: dict[str, AgreedSection] = {}
         self.channels: dict[str, DataChannel] = {}
         self.data: Final = DataQueue()

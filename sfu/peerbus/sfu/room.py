@@ -319,11 +319,19 @@ class Room:
                     self._router.refuse(SlotKey(change.slot.participant, change.slot.mid), change.publication)
                     is_refused = True
             changes = self._router.settle() if is_refused else []
+        for participant in self._participants.values():
+            if participant.is_connected and self._wanting(participant) != participant.wanting_told:
+                told.add(participant.identity)
         for identity in told:
             self._tell_slots(self._participants[identity])
 
+    def _wanting(self, participant: Participant) -> int:
+        """How many publications it does not get for want of a slot; nothing if it wants none at all."""
+        return self._router.wanting(participant.identity) if participant.slots else 0
+
     def _tell_slots(self, participant: Participant) -> None:
         participant.slots_version += 1
+        participant.wanting_told = self._wanting(participant)
         bindings = [
             Binding(mid=mid) if publication is None else Binding(mid=mid, publication=publication)
             for mid, publication in self._router.bindings(participant.identity)
@@ -334,7 +342,7 @@ class Room:
                 connection=participant.connection_id,
                 version=participant.slots_version,
                 bindings=bindings,
-                wanting=self._router.wanting(participant.identity) if bindings else 0,
+                wanting=participant.wanting_told,
             ),
         )
 

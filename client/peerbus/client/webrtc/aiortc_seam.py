@@ -1,15 +1,17 @@
 """
 Everything here that reaches into aiortc or aioice behind their public names, and why.
 
-Owns four seams. A receiver hands its frames to a decoder thread whether or not anybody looks: `SlotDecoder` stands
+Owns five seams. A receiver hands its frames to a decoder thread whether or not anybody looks: `SlotDecoder` stands
 between the two and lets frames through while somebody reads. aioice leaves the loopback address out when it gathers:
 `gather_on_loopback` adds it, for servers on the same machine. A receiver's counters by source
-(`arrived`). And the path: its addresses, and asking whether it is alive (`path_of`, `path_answers`).
+(`arrived`). And the path: its addresses, and asking whether it is alive (`path_of`, `path_answers`). And
+closing a connection for good (`close_wholly`).
 Written for aiortc 1.16 and aioice 0.13; a test fails when one of the names is gone.
 """
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
@@ -28,6 +30,9 @@ _INPUT: Final = "_RTCRtpReceiver__decoder_queue"
 """What a receiver puts complete encoded frames into, and its decoder thread takes them out of."""
 _STREAMS: Final = "_RTCRtpReceiver__remote_streams"
 """Its counters by source."""
+_OWN_CLOSE: Final = "_RTCPeerConnection__closeTask"
+_IS_CLOSED: Final = "_RTCPeerConnection__isClosed"
+"""The task in which a connection closes itself, and the future that says it is closed."""
 _MOST_UNDECODED: Final[dict[MediaKind, int]] = {"video": 60, "audio": 100}
 _KEYFRAME_RETRY_S: Final = 0.5
 _LOOK_S: Final = 2.0
@@ -72,9 +77,10 @@ class SlotDecoder:
         self._needs_keyframe = True
         self._ask()
 
-    def stop_decoding(self) -> None:
+    def stop_decoding(self, deliver: DeliverFrame) -> None:
         """See `remote_track.Decoding`."""
-        self._deliver = None
+        if self._deliver == deliver:
+            self._deliver = None
 
     # --- as the decoder's input: `put` in the event loop, `get` in the decoder thread ---------------------------------
 
@@ -211,6 +217,22 @@ def path_of(connection: RTCPeerConnection) -> tuple[str, str] | None:
 def _ice_of(connection: RTCPeerConnection) -> Any:
     """The part of a connection that is aioice; everything is bundled on one."""
     return connection.getTransceivers()[0].receiver.transport.transport._connection  # noqa: SLF001 - see above
+
+
+async def close_wholly(connection: RTCPeerConnection) -> None:
+    """
+    Closes a connection, also one whose closing was cancelled halfway.
+
+    aiortc closes a connection by itself when the other side did. A program that ends cancels all its tasks, and a close
+    that was cancelled leaves every other one waiting for it. Called once at a time.
+    """
+    own: asyncio.Task[None] | None = getattr(connection, _OWN_CLOSE)
+    if own is not None:
+        await asyncio.wait([own])
+    begun: asyncio.Future[bool] | None = getattr(connection, _IS_CLOSED)
+    if begun is not None and not begun.done():
+        setattr(connection, _IS_CLOSED, None)
+    await connection.close()
 
 
 def vp8_size(data: bytes) -> tuple[int, int] | None:

@@ -211,15 +211,18 @@ class CallConnection:
             self._answer = None
 
     def _take_refusal(self, refusal: Refused) -> None:
-        """Publications that were new in the offer are given up; if there were none, the connection is."""
+        """Publications that may be the reason are given up, the new ones first; else the connection is."""
         error = refusal_error(refusal.code, refusal.message, refusal.details)
-        fresh = [publication for publication in self._lines if not publication.is_published]
-        for publication in fresh:
+        blamed: list[Publication] = []
+        if refusal.code in _BLAMES_TRACKS:
+            blamed = [publication for publication in self._lines if not publication.is_published]
+            blamed = blamed or list(self._lines)
+        for publication in blamed:
             self._give_up(publication, error)
         if refusal.is_first:
-            is_lasting = not fresh and (is_final(refusal.code) or refusal.code in _LASTING)
-            self.break_off(Broken(error=error, is_final=is_lasting, is_at_once=bool(fresh)))
-        elif not fresh:
+            is_lasting = not blamed and (is_final(refusal.code) or refusal.code in _BLAMES_TRACKS)
+            self.break_off(Broken(error=error, is_final=is_lasting, is_at_once=bool(blamed)))
+        elif not blamed:
             self.break_off(Broken(error=error, is_final=False))
 
     def _give_up(self, publication: Publication, error: PeerbusError) -> None:
@@ -262,8 +265,8 @@ class CallConnection:
                 raise PeerbusError(ErrorCode.CONNECT_FAILED, "The path to the SFU was lost.")
 
 
-_LASTING: Final = frozenset({"bad_offer", "codec_not_supported", "too_many_tracks"})
-"""Refusals of a first offer that the same offer would meet again; `ERRORS` knows the others."""
+_BLAMES_TRACKS: Final = frozenset({"bad_offer", "codec_not_supported", "forbidden", "too_many_tracks"})
+"""Refusals that may be about what is published; the same offer would meet them again."""
 
 
 def refusal_error(code: str, message: str, details: dict[str, Any] | None = None) -> PeerbusError:

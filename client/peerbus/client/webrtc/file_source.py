@@ -56,6 +56,8 @@ class MediaFile:
             missing = "neither video nor audio" if kind is None else f"no {kind}"
             raise PeerbusError(ErrorCode.BAD_REQUEST, f"{str(path)!r} has {missing}.")
         self.sources: Final = [FileSource(self, stream) for stream in streams]
+        self._streams: Final = streams
+        self._packets = self._container.demux(streams)
         self.timeline: Final = Timeline()
         self._lock: Final = asyncio.Lock()
         self._offset = Fraction(0)
@@ -67,7 +69,13 @@ class MediaFile:
         """Decodes until this source has a frame, or the file is at its end."""
         async with self._lock:
             while not wanting.waiting and not self._is_over and not self._is_closed:
-                await asyncio.get_running_loop().run_in_executor(None, self._decode_some)
+                decoding = asyncio.get_running_loop().run_in_executor(None, self._decode_some)
+                try:
+                    await asyncio.shield(decoding)
+                except asyncio.CancelledError:
+                    # The container is not to be closed while the other thread reads it.
+                    await asyncio.wait([decoding])
+                    raise
 
     async def close(self) -> None:
         """Closes the file. Its sources are at their end."""
@@ -82,15 +90,16 @@ class MediaFile:
 
     def _decode_some(self) -> None:
         """In the executor: decodes one packet's frames, and begins again at the end."""
-        used = {source.stream.index: source for source in self.sources if source.is_used}
         try:
-            packet = next(self._container.demux([source.stream for source in used.values()]))
-        except (StopIteration, av.FFmpegError):
-            self._is_over = True
+            packet = next(self._packets, None)
+        except av.FFmpegError:
+            packet = None
+        if packet is None:
+            self._is_over = not self._rewind()
             return
-        self._take(used[packet.stream_index], packet)
-        if packet.size == 0 and not self._rewind(used):
-            self._is_over = True
+        for source in self.sources:
+            if source.is_used and source.stream.index == packet.stream_index:
+                self._take(source, packet)
 
     def _take(self, source: FileSource, packet: av.Packet[Any]) -> None:
         try:
@@ -111,27 +120,17 @@ class MediaFile:
             )
             self._end = max(self._end, self._offset + Fraction(position) + length)
 
-    def _rewind(self, used: dict[int, FileSource]) -> bool:
-        """Whether the file begins again. All streams are flushed first."""
+    def _rewind(self) -> bool:
+        """Whether the file begins again. The last packets of each stream have flushed its decoder."""
         if not self._loop or self._end == self._offset:
             return False
-        for source in used.values():
-            try:
-                self._take_flushed(source)
-            except av.FFmpegError:
-                pass  # It was at its end already.
         try:
             self._container.seek(0)
         except av.FFmpegError:
             return False
+        self._packets = self._container.demux(self._streams)
         self._offset = self._end
         return True
-
-    def _take_flushed(self, source: FileSource) -> None:
-        for frame in source.stream.decode(None):
-            position = position_s(frame)
-            if position is not None:
-                source.waiting.append((float(self._offset) + position, frame))
 
 
 class FileSource:

@@ -77,8 +77,15 @@ class WebRTCHelper(Emitter):
     on_state = Callback[Callable[[CallState], Any]]("state")
     on_error = Callback[Callable[[Exception], Any]]("error")
 
-    def __init__(self, agent: AgentConnection, *, mode: Mode = "sfu") -> None:
-        """`agent` is connected to the channel of the call, or will be. Raises `PeerbusError` for an unknown mode."""
+    def __init__(
+        self, agent: AgentConnection, *, mode: Mode = "sfu", connect_timeout: float | None = 30.0
+    ) -> None:
+        """
+        `agent` is connected to the channel of the call, or will be.
+
+        `connect_timeout` (seconds; None: for ever) is how long joining may take, attempts after a failure that may
+        pass included. Reconnecting later never gives up. Raises `PeerbusError` for a mode that there is not.
+        """
         super().__init__()
         if mode not in get_args(Mode):
             raise PeerbusError(
@@ -89,6 +96,7 @@ class WebRTCHelper(Emitter):
                 ErrorCode.NOT_SUPPORTED, f"The mode {mode!r} is not supported yet; leave it out."
             )
         self._agent: Final = agent
+        self._connect_timeout: Final = connect_timeout
         self._state = CallState(name="idle")
         self._negotiation: Final = Negotiation()
         self._publications: Final[list[Publication]] = []
@@ -309,9 +317,12 @@ class WebRTCHelper(Emitter):
             self._ready.set()
         self._set_state(CallState(name="connecting"))
         self._running = asyncio.create_task(self._run(), name="peerbus-call")
+        self._running.add_done_callback(self._run_ended)
 
     async def _run(self) -> None:
         """One connection after the other, until one ends for good."""
+        loop = asyncio.get_running_loop()
+        gives_up_at = None if self._connect_timeout is None else loop.time() + self._connect_timeout
         while True:
             connection = self._connection = CallConnection(
                 self._negotiation,
@@ -333,10 +344,19 @@ class WebRTCHelper(Emitter):
                 self._connection = None
                 self._data.pump(None)
                 self._reception.detach()
-            if broken.is_final:
+            is_joining = self._connecting is not None and not self._connecting.done()
+            is_late = is_joining and gives_up_at is not None and loop.time() >= gives_up_at
+            if broken.is_final or is_late:
                 self._finish(broken.error)
                 return
             await self._pause(broken)
+
+    def _run_ended(self, running: asyncio.Task[None]) -> None:
+        error = None if running.cancelled() else running.exception()
+        if error is not None:
+            self._finish(
+                PeerbusError(ErrorCode.INTERNAL, f"The call failed: {type(error).__name__}: {error}")
+            )
 
     async def _pause(self, broken: Broken) -> None:
         """Before the next connection."""

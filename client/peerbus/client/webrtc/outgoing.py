@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from fractions import Fraction
-from typing import Final
+from typing import Final, TypeAlias
 
 import av
 
@@ -25,7 +25,7 @@ _JUMP_S: Final = 0.1
 _MOST_WAITING: Final[dict[MediaKind, int]] = {"video": 2, "audio": 25}
 """More frames than the encoder keeps up with are dropped, the oldest first."""
 
-Frame = av.AudioFrame | av.VideoFrame
+Frame: TypeAlias = av.AudioFrame | av.VideoFrame
 
 
 class Line:

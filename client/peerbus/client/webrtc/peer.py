@@ -32,6 +32,8 @@ from peerbus.client.webrtc.description import mend_rejections, sections_of
 from peerbus.client.webrtc.outgoing import Line
 from peerbus.protocol.signals import MediaKind
 
+_CLOSE_S: Final = 5.0
+"""A connection that is not closed by then never will be."""
 _CLOCKS_HZ: Final[dict[MediaKind, int]] = {"audio": 48_000, "video": 90_000}
 
 
@@ -178,13 +180,13 @@ class SfuPeer:
 
         Raises `PeerbusError` (`bad_frame`) for one that can't be applied.
         """
-        mended, rejected = mend_rejections(answer, self._offer)
-        sections = sections_of(mended)
-        sources = {section.mid: section.ssrcs for section in sections}
-        self._codecs = {section.mid: section.codec for section in sections}
-        for slot in self._slots:
-            slot.ssrc = next(iter(sources.get(slot.transceiver.mid or "", ())), None)
         try:
+            mended, rejected = mend_rejections(answer, self._offer)
+            sections = {section.mid: section for section in sections_of(mended)}
+            self._codecs = {mid: section.codec for mid, section in sections.items()}
+            for slot in self._slots:
+                section = sections.get(slot.transceiver.mid or "")
+                slot.ssrc = None if section is None else next(iter(section.ssrcs), None)
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp=mended, type="answer"))
         except Exception as error:  # aiortc's reader fails in every way there is
             text = f"The answer can't be applied ({type(error).__name__}: {error})."
@@ -292,15 +294,22 @@ class SfuPeer:
     # --- the end ------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Ends the connection, its sockets and its threads; goes through also when the caller is cancelled."""
-        if self._closing is None:
-            self._closing = asyncio.ensure_future(self._connection.close())
+        """Ends the connection, its sockets and its threads; goes through also when everything is being cancelled."""
+        ends_at = asyncio.get_running_loop().time() + _CLOSE_S
         cancelled: asyncio.CancelledError | None = None
-        while not self._closing.done():
+        while self._closing is None or not self._closing.done() or self._closing.cancelled():
+            if self._closing is None or self._closing.done():
+                self._closing = asyncio.ensure_future(aiortc_seam.close_wholly(self._connection))
+            left_s = ends_at - asyncio.get_running_loop().time()
             try:
-                await asyncio.shield(self._closing)
+                await asyncio.wait([self._closing], timeout=max(left_s, 0))
             except asyncio.CancelledError as error:
                 cancelled = error
+            if left_s <= 0:
+                self._closing.cancel()
+                break
+        for slot in self._slots:
+            slot.decoder.put(None)  # Its thread has ended, but for a program that is being torn down.
         if cancelled is not None:
             raise cancelled
 

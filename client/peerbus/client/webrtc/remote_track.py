@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Final, Protocol
+from collections.abc import AsyncGenerator, Callable
+from typing import Final, Protocol, TypeAlias
 
 import av
 
@@ -18,7 +18,9 @@ from peerbus.client.webrtc.frames import SAMPLE_RATE_HZ
 from peerbus.client.webrtc.records import RemotePublication
 from peerbus.protocol.signals import MediaKind, Source
 
-Frame = av.AudioFrame | av.VideoFrame
+Frame: TypeAlias = av.AudioFrame | av.VideoFrame
+DeliverFrame: TypeAlias = Callable[[Frame], None]
+"""Takes a decoded frame, in the event loop."""
 
 _MOST_WAITING: Final[dict[MediaKind, int]] = {"video": 30, "audio": 150}
 
@@ -29,15 +31,8 @@ class Decoding(Protocol):
     def start_decoding(self, deliver: DeliverFrame) -> None:
         """Hands every frame to `deliver`, from the next keyframe on."""
 
-    def stop_decoding(self) -> None:
-        """Decodes nothing from now on."""
-
-
-class DeliverFrame(Protocol):
-    """Takes a decoded frame."""
-
-    def __call__(self, frame: Frame) -> None:
-        """In the event loop."""
+    def stop_decoding(self, deliver: DeliverFrame) -> None:
+        """Decodes nothing from now on, unless somebody else's start came after the own one."""
 
 
 class RemoteTrack:
@@ -101,7 +96,7 @@ class RemoteTrack:
     def __repr__(self) -> str:
         return f"RemoteTrack({self.kind}, {self._publication.id!r}, {self.source})"
 
-    async def frames(self) -> AsyncIterator[Frame]:
+    async def frames(self) -> AsyncGenerator[Frame, None]:
         """
         Every frame from now on, as av has it; for video from the next keyframe on, which is asked for.
 
@@ -120,7 +115,9 @@ class RemoteTrack:
         finally:
             self._close(reader)
 
-    async def pcm(self, *, sample_rate: int = SAMPLE_RATE_HZ, channels: int = 1) -> AsyncIterator[bytes]:
+    async def pcm(
+        self, *, sample_rate: int = SAMPLE_RATE_HZ, channels: int = 1
+    ) -> AsyncGenerator[bytes, None]:
         """
         The sound from now on: blocks of 16-bit samples, little-endian, interleaved if there are two channels.
 
@@ -142,7 +139,7 @@ class RemoteTrack:
     def attach(self, slot: Decoding | None) -> None:
         """Comes on this slot from now on; on none until there is a new connection."""
         if self._slot is not None and self._readers:
-            self._slot.stop_decoding()
+            self._slot.stop_decoding(self._deliver)
         self._slot = slot
         if slot is not None and self._readers:
             slot.start_decoding(self._deliver)
@@ -166,7 +163,7 @@ class RemoteTrack:
     def _close(self, reader: _Reader) -> None:
         self._readers.remove(reader)
         if not self._readers and self._slot is not None:
-            self._slot.stop_decoding()
+            self._slot.stop_decoding(self._deliver)
 
     def _deliver(self, frame: Frame) -> None:
         for reader in self._readers:
