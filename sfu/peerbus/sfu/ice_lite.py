@@ -114,9 +114,8 @@ class IceLite:
         self._valid[source] = now_ms
         has_moved = False
         nominates = USE_CANDIDATE in message.attributes
-        # Not every client nominates again after its address has changed: Firefox only goes on checking from the new one.
+        # Not every client nominates again when its address has changed: Firefox goes on checking from the new one.
         is_silent = now_ms - self.path_heard_at_ms > PATH_SILENCE_MS
-        has_moved = False
         if source != self.path and (self.path is None or nominates or is_silent):
             has_moved = True
             self.path = source
