@@ -86,6 +86,7 @@ def test_the_transport_is_ice_lite_dtls_server_and_stands_in_every_section(name:
     text, _ = answered(name)
     assert "a=ice-lite\r\n" in text
     for media in read_by_aiortc(text).media:
+        assert media.ice is not None
         assert (media.ice.usernameFragment, media.ice.password) == TRANSPORT.credentials
         assert media.ice.iceLite
         assert media.dtls is not None
@@ -132,6 +133,7 @@ def test_payload_types_and_extension_ids_are_those_of_the_offer(name: str) -> No
         offered = {codec.payload_type: codec for codec in section.codecs}
         names = []
         for codec in one.rtp.codecs:
+            assert codec.payloadType is not None
             theirs = offered[codec.payloadType]
             assert codec.name.lower() == theirs.name
             assert codec.clockRate == theirs.clock_rate_hz

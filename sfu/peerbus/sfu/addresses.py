@@ -42,8 +42,14 @@ def advertised(wanted: Iterable[str], port: int, resolve: Callable[[str], list[s
             if not hosts:
                 raise AdvertiseError(f"--advertise {text}: the name {host!r} has no address") from None
         for one in hosts:
-            found[Candidate(one, own_port or port)] = None
+            found[Candidate(_plain(one), own_port or port)] = None
     return list(found)
+
+
+def _plain(host: str) -> str:
+    """IPv4 where an IPv6 address only wraps one: clients ignore such candidates."""
+    mapped = getattr(ipaddress.ip_address(host.partition("%")[0]), "ipv4_mapped", None)
+    return host if mapped is None else str(mapped)
 
 
 def _split(text: str) -> tuple[str, int | None]:

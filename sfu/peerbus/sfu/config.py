@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from msgspec import Struct
 
@@ -34,17 +34,21 @@ class Config(Struct, frozen=True, kw_only=True):
     advertise: tuple[str, ...] = ()
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(message)
+
+
 def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """
     The configuration of a worker. Raises `ConfigError`; `--help` exits by `SystemExit`.
 
     Of the environment count `PEERBUS_WORKER_TOKEN` and `PEERBUS_SIGNALING`.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="peerbus sfu",
         description="An SFU worker: forwards media and data of calls. Its key comes from "
         f"`peerbus keys create --worker` in {TOKEN_VARIABLE}.",
-        exit_on_error=False,
     )
     parser.add_argument(
         "--signaling",
@@ -64,10 +68,7 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         metavar="HOST[:PORT]",
         help="tell clients this address instead of this machine's own; may be given more than once",
     )
-    try:
-        options = parser.parse_args(argv)
-    except argparse.ArgumentError as error:
-        raise ConfigError(str(error)) from None
+    options = parser.parse_args(argv)
     token = environment.get(TOKEN_VARIABLE, "")
     if not token:
         raise ConfigError(
