@@ -24,6 +24,7 @@ usage: peerbus <command> [options]
   serve            run the server                      peerbus serve --help
   keys             create, list and revoke keys        peerbus keys --help
   chat <link>      join a channel in the terminal      peerbus chat --help
+  bot --link <l>   join a call, play and measure       peerbus bot --help
   help [command]   this text, or that of a command
   --version        the version
 """
@@ -83,6 +84,12 @@ def _chat(arguments: list[str]) -> int:
     return chat(arguments)
 
 
+def _bot(arguments: list[str]) -> int:
+    from peerbus.client.bot import main as bot
+
+    return bot(arguments)
+
+
 def _version(_arguments: list[str]) -> int:
     from importlib.metadata import version
 
@@ -104,6 +111,7 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "serve": _serve,
     "keys": _keys,
     "chat": _chat,
+    "bot": _bot,
     "--version": _version,
     "-V": _version,
 }

@@ -159,5 +159,7 @@ async def test_only_sound_can_be_read_as_sound() -> None:
     track, _ = a_track()
     with pytest.raises(ValueError, match="audio"):
         await anext(track.pcm())
+    with pytest.raises(ValueError, match="video"):
+        await anext(a_track("audio")[0].pictures())
     with pytest.raises(ValueError, match="channels"):
         await anext(a_track("audio")[0].pcm(channels=3))

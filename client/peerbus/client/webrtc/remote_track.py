@@ -40,6 +40,7 @@ class RemoteTrack:
     One track of somebody else.
 
         async for frame in track.frames(): ...                      # av.VideoFrame or av.AudioFrame
+        async for picture in track.pictures(): ...                  # av.VideoFrame
         async for block in track.pcm(sample_rate=16_000): ...       # bytes, 16 bits
 
     Iterators end with the track. It survives a reconnect of this client; frames are missing then.
@@ -114,6 +115,14 @@ class RemoteTrack:
                 await reader.wait()
         finally:
             self._close(reader)
+
+    async def pictures(self) -> AsyncGenerator[av.VideoFrame, None]:
+        """The same as `frames`. Raises `ValueError` for a track of audio."""
+        if self.kind != "video":
+            raise ValueError("pictures() reads tracks of video; this one is audio")
+        async for frame in self.frames():
+            assert isinstance(frame, av.VideoFrame)
+            yield frame
 
     async def pcm(
         self, *, sample_rate: int = SAMPLE_RATE_HZ, channels: int = 1
