@@ -17,23 +17,9 @@ def test_a_token_is_enough() -> None:
 
 
 def test_every_option() -> None:
-    config = read_config(
-        [
-            "--signaling",
-            "http://a:1",
-            "--name",
-            "peerbus:x",
-            "--host",
-            "::1",
-            "--port",
-            "0",
-            "--advertise",
-            "192.0.2.1",
-            "--advertise",
-            "[2001:db8::1]:9",
-        ],
-        TOKEN,
-    )
+    argv = ["--signaling", "http://a:1", "--name", "peerbus:x", "--host", "::1", "--port", "0"]
+    argv += ["--advertise", "192.0.2.1", "--advertise", "[2001:db8::1]:9"]
+    config = read_config(argv, TOKEN)
     assert (config.signaling, config.name, config.host, config.port) == ("http://a:1", "peerbus:x", "::1", 0)
     assert config.advertise == ("192.0.2.1", "[2001:db8::1]:9")
 

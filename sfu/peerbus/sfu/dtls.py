@@ -284,7 +284,9 @@ class DtlsSession:
         await self._sctp.start(*self._sctp_start)
 
     def _state_changed(self) -> None:
-        if self._dtls.state in ("closed", "failed"):
+        if self._dtls.state == "failed":
+            self._end("the DTLS handshake failed")
+        elif self._dtls.state == "closed":
             self._end("the client closed the connection")
 
     def _channel_opened(self, channel: RTCDataChannel) -> None:
