@@ -16,7 +16,7 @@ import asyncio
 import ipaddress
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
@@ -33,15 +33,14 @@ from peerbus.client.webrtc import negotiation as follows
 from peerbus.client.webrtc.connection import Broken, CallConnection, Surroundings, refusal_error
 from peerbus.client.webrtc.data_port import DataPort
 from peerbus.client.webrtc.delivery import decode_message
-from peerbus.client.webrtc.file_source import MediaFile
 from peerbus.client.webrtc.negotiation import FIRST_SLOTS, Negotiation
-from peerbus.client.webrtc.outgoing import Feed
 from peerbus.client.webrtc.publication import Publication
+from peerbus.client.webrtc.publishing import Publishing
 from peerbus.client.webrtc.reception import Reception
 from peerbus.client.webrtc.reconnect import Backoff
 from peerbus.client.webrtc.records import ActiveSpeaker, CallState, Peer
 from peerbus.client.webrtc.remote_track import RemoteTrack
-from peerbus.client.webrtc.sources import FrameSource, GeneratedAudio, GeneratedVideo, TrackSource
+from peerbus.client.webrtc.sources import source_of
 from peerbus.client.webrtc.stats import CallStats, Rates
 from peerbus.client.webrtc.stats_report import report
 from peerbus.protocol.session.outputs import Gap, State
@@ -99,8 +98,11 @@ class WebRTCHelper(Emitter):
         self._connect_timeout: Final = connect_timeout
         self._state = CallState(name="idle")
         self._negotiation: Final = Negotiation()
-        self._publications: Final[list[Publication]] = []
-        self._feeds: Final[dict[Publication, asyncio.Task[None]]] = {}
+        self._publishing: Final = Publishing(
+            on_change=self._publications_changed,
+            on_end=self._publication_ended,
+            on_error=self._tell_error,
+        )
         self._reception: Final = Reception(self.emit)
         self._data: Final = DataPort(self._tell_error)
         self._rates: Final = Rates()
@@ -112,7 +114,6 @@ class WebRTCHelper(Emitter):
         self._slots: dict[MediaKind, int] = dict(FIRST_SLOTS)
         self._is_wanted = False
         self._ready: asyncio.Event | None = None
-        self._names = 0
         agent.add_listener(SIGNAL, self._signal_came)
         agent.add_listener("state", self._agent_changed)
         agent.add_listener("gap", self._agent_missed)
@@ -142,7 +143,7 @@ class WebRTCHelper(Emitter):
     @property
     def publications(self) -> list[Publication]:
         """What one publishes oneself."""
-        return list(self._publications)
+        return list(self._publishing.publications)
 
     # --- coming and going ---------------------------------------------------------------------------------------
 
@@ -234,13 +235,9 @@ class WebRTCHelper(Emitter):
         if self._state.name == "closed":
             raise PeerbusError(ErrorCode.CLOSED, "This call is over; make another WebRTCHelper.")
         if isinstance(source, str | Path):
-            file = MediaFile(source, loop=loop, kind=kind)
-            made = [self._add(part, source_kind=None, name=None, is_muted=is_muted) for part in file.sources]
-            outcome: Outcome[Any] = Outcome(self._tell_error)
-            parts = asyncio.gather(*(published for _, published in made), return_exceptions=True)
-            parts.add_done_callback(lambda done: _settle_all(outcome, done.result()))
+            outcome: Outcome[Any] = self._publishing.add_file(source, loop=loop, kind=kind, is_muted=is_muted)
         else:
-            media = _source_of(
+            media = source_of(
                 source,
                 kind=kind,
                 source_kind=source_kind,
@@ -248,13 +245,16 @@ class WebRTCHelper(Emitter):
                 sample_rate=sample_rate,
                 channels=channels,
             )
-            _, outcome = self._add(media, source_kind=source_kind, name=name, is_muted=is_muted)
+            outcome = self._publishing.add(media, source_kind=source_kind, name=name, is_muted=is_muted)
         self._want()
         return outcome
 
     def unpublish(self, publication: Publication) -> Outcome[None]:
         """Ends a publication; done when the SFU was told. Has no effect on one that is over."""
-        return self._told(self._end_publication(publication, None))
+        work = None
+        if self._publishing.end(publication) and self._connection is not None:
+            work = self._connection.unpublish(publication)
+        return self._told(work)
 
     def mute(self, publication: Publication, muted: bool = True) -> Outcome[None]:
         """Holds a publication back, or lets it go on. Its source keeps running, as a microphone does."""
@@ -293,7 +293,7 @@ class WebRTCHelper(Emitter):
             now_ms,
             self._state.name,
             self._connection,
-            self._publications,
+            self._publishing.publications,
             self._reception,
             self._data.stats,
             self._rates,
@@ -326,7 +326,7 @@ class WebRTCHelper(Emitter):
         while True:
             connection = self._connection = CallConnection(
                 self._negotiation,
-                self._publications,
+                self._publishing.publications,
                 Surroundings(
                     send=self._send_signal,
                     wait_ready=self._wait_ready,
@@ -394,8 +394,7 @@ class WebRTCHelper(Emitter):
             return
         is_own = error.code is ErrorCode.CLOSED
         was_waiting = self._connecting is not None and not self._connecting.done()
-        for publication in list(self._publications):
-            self._forget(publication, error)
+        self._publishing.end_all(error)
         self._data.close()
         self._follow(self._negotiation.finish())
         for event, listener in self._listening():
@@ -418,7 +417,7 @@ class WebRTCHelper(Emitter):
                     await connection.leave()
             except (PeerbusError, TimeoutError):
                 pass  # The SFU notices by itself.
-        feeds = list(self._feeds.values())
+        feeds = self._publishing.reading
         self._finish(PeerbusError(ErrorCode.CLOSED, "The call was closed."))
         if running is not None:
             running.cancel()
@@ -489,56 +488,16 @@ class WebRTCHelper(Emitter):
 
     # --- inside: publications -------------------------------------------------------------------------------------
 
-    def _add(
-        self, source: FrameSource, *, source_kind: Source | None, name: str | None, is_muted: bool
-    ) -> tuple[Publication, Outcome[Publication]]:
-        kind: Source = source_kind or ("microphone" if source.kind == "audio" else "camera")
-        outcome: Outcome[Publication] = Outcome(self._tell_error)
-        self._names += 1
-        chosen = name or f"{kind}-{self._names}"
-        if not 1 <= len(chosen) <= 64 or any(other.id == chosen for other in self._publications):
-            raise PeerbusError(
-                ErrorCode.BAD_REQUEST,
-                f"A publication's name has 1 to 64 characters and is unique, not {chosen!r}.",
-            )
-        publication = Publication(chosen, kind, Feed(source, is_muted=is_muted), outcome)
-        self._publications.append(publication)
-        feed = asyncio.create_task(publication.feed.run(), name="peerbus-feed")
-        self._feeds[publication] = feed
-        feed.add_done_callback(lambda done: self._feed_ended(publication, done))
+    def _publications_changed(self) -> None:
         if self._connection is not None:
             self._connection.want_offer()
-        return publication, outcome
 
-    def _feed_ended(self, publication: Publication, feed: asyncio.Task[None]) -> None:
-        """The source is at its end, or failed; or the publication was ended."""
-        self._feeds.pop(publication, None)
-        error = None if feed.cancelled() else feed.exception()
-        if error is not None and not isinstance(error, PeerbusError):
-            error = PeerbusError(ErrorCode.BAD_REQUEST, f"The source failed: {type(error).__name__}: {error}")
-        if error is not None and publication.is_published:
-            self._tell_error(error)
-        work = self._end_publication(publication, error)
-        if work is not None:
-            self._told(work)
-
-    def _end_publication(self, publication: Publication, error: PeerbusError | None) -> Any:
-        """Ends it here; what is left to be done is to tell the SFU."""
-        if publication not in self._publications:
-            return None
-        self._forget(publication, error)
-        return None if self._connection is None else self._connection.unpublish(publication)
+    def _publication_ended(self, publication: Publication) -> None:
+        if self._connection is not None:
+            self._told(self._connection.unpublish(publication))
 
     def _publication_refused(self, publication: Publication, error: PeerbusError) -> None:
-        if publication in self._publications:
-            self._forget(publication, error)
-
-    def _forget(self, publication: Publication, error: PeerbusError | None) -> None:
-        self._publications.remove(publication)
-        publication.end(error)
-        feed = self._feeds.get(publication)
-        if feed is not None:
-            feed.cancel()
+        self._publishing.end(publication, error)
 
     def _told(self, work: Any) -> Outcome[None]:
         """The outcome of telling the SFU something; None is nothing to tell."""
@@ -595,43 +554,6 @@ class WebRTCHelper(Emitter):
 
     def _tell_error(self, error: Exception) -> None:
         self.emit("error", error)
-
-
-def _settle_all(outcome: Outcome[Any], results: list[Any]) -> None:
-    failures = [result for result in results if isinstance(result, Exception)]
-    if failures:
-        outcome.fail(failures[0])
-    else:
-        outcome.succeed(results)
-
-
-def _source_of(
-    source: Any,
-    *,
-    kind: MediaKind | None,
-    source_kind: Source | None,
-    fps: float,
-    sample_rate: int | None,
-    channels: int,
-) -> FrameSource:
-    """What `publish` was given, as a source."""
-    if isinstance(source, RemoteTrack):
-        return TrackSource(source.kind, source)
-    if hasattr(source, "recv") and getattr(source, "kind", "") in get_args(MediaKind):
-        return TrackSource("audio" if source.kind == "audio" else "video", source)
-    if not isinstance(source, AsyncIterator):
-        raise PeerbusError(
-            ErrorCode.BAD_REQUEST,
-            f"publish takes a path, an async generator or a track, not {type(source).__name__}.",
-        )
-    if kind is None:
-        is_audio = sample_rate is not None or source_kind in ("microphone", "screen_audio")
-        kind = "audio" if is_audio else "video"
-    if kind == "audio":
-        return GeneratedAudio(source, sample_rate=sample_rate or 48_000, channels=channels)
-    if not 0 < fps <= 240:
-        raise PeerbusError(ErrorCode.BAD_REQUEST, f"fps is more than 0 and at most 240, not {fps}.")
-    return GeneratedVideo(source, fps=fps)
 
 
 def _is_loopback(api: str) -> bool:

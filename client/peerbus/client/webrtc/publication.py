@@ -53,11 +53,11 @@ class Publication:
             self.is_published = True
             self._outcome.succeed(self)
 
-    def end(self, error: Exception | None) -> None:
-        """It is over; whoever waits for it to be published hears the error."""
+    def end(self, error: Exception | None, *, is_expected: bool = False) -> None:
+        """It is over; whoever waits for it to be published hears the error (if it is expected, nobody else)."""
         self.is_ended = True
         self.is_published = False
         if error is not None:
-            self._outcome.fail(error)
+            self._outcome.fail(error, is_expected=is_expected)
         else:
             self._outcome.succeed(self)

@@ -10,13 +10,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from fractions import Fraction
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 import av
 
-from peerbus.client.webrtc.frames import audio_frame, copy_of, position_s, video_frame
-from peerbus.protocol.signals import MediaKind
+from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.webrtc.frames import SAMPLE_RATE_HZ, audio_frame, copy_of, position_s, video_frame
+from peerbus.protocol.signals import MediaKind, Source
 
+FPS_MAX: Final = 240
 LATE_S: Final = 0.2
 """A source that is later than this moves its timeline."""
 
@@ -150,6 +152,33 @@ class TrackSource:
         """See `FrameSource`; the track itself belongs to whoever made it, and goes on."""
         if self._frames is not None:
             await close_iterator(self._frames)
+
+
+def source_of(
+    source: Any,
+    *,
+    kind: MediaKind | None,
+    source_kind: Source | None,
+    fps: float,
+    sample_rate: int | None,
+    channels: int,
+) -> FrameSource:
+    """A generator or a track as a source. Raises `PeerbusError` (`bad_request`) for anything else."""
+    if not hasattr(source, "__anext__") and getattr(source, "kind", "") in get_args(MediaKind):
+        return TrackSource("audio" if source.kind == "audio" else "video", source)
+    if not isinstance(source, AsyncIterator):
+        raise PeerbusError(
+            ErrorCode.BAD_REQUEST,
+            f"publish takes a path, an async generator or a track, not {type(source).__name__}.",
+        )
+    if kind is None:
+        is_audio = sample_rate is not None or source_kind in ("microphone", "screen_audio")
+        kind = "audio" if is_audio else "video"
+    if kind == "audio":
+        return GeneratedAudio(source, sample_rate=sample_rate or SAMPLE_RATE_HZ, channels=channels)
+    if not 0 < fps <= FPS_MAX:
+        raise PeerbusError(ErrorCode.BAD_REQUEST, f"fps is more than 0 and at most {FPS_MAX}, not {fps}.")
+    return GeneratedVideo(source, fps=fps)
 
 
 async def close_iterator(items: AsyncIterator[Any]) -> None:
