@@ -1,7 +1,8 @@
 """
 Takes a picture of every page and state of a running server, light and dark, on a desktop and on a phone.
 
-Owns the scenes. For review by people; the pictures are not committed. Needs Chromium and a server with a demo project:
+Owns the scenes. For review by people; the pictures are not committed. Needs Chromium, and a server with a demo project
+and a media worker on the same machine:
 
     python web/screenshots.py http://localhost:8080 /tmp/pictures [scene ...]
 """
@@ -20,6 +21,12 @@ from urllib.parse import quote
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM: Final = "/usr/bin/chromium"
+CHROMIUM_ARGUMENTS: Final = [
+    "--allow-loopback-in-peer-connection",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
 SIZES: Final = {"desktop": (1280, 800), "phone": (390, 844)}
 Scheme = Literal["light", "dark"]
 SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
@@ -51,6 +58,21 @@ class Stage:
             yield context
         finally:
             context.close()
+
+    def call_lobby(self, context: BrowserContext, name: str, channel: str) -> Page:
+        """A page of /call that shows its own camera."""
+        page = context.new_page()
+        page.goto(f"{self.server}/call#channel={quote(channel)}&project=demo")
+        page.get_by_test_id("name").fill(name)
+        page.locator("#preview-video").wait_for()
+        return page
+
+    def call(self, context: BrowserContext, name: str, channel: str) -> Page:
+        """A page of /call that is in the call."""
+        page = self.call_lobby(context, name, channel)
+        page.get_by_test_id("join").click()
+        page.get_by_test_id("connection").filter(has_text="Connected").wait_for()
+        return page
 
     def join(self, context: BrowserContext, name: str, channel: str, password: str = "") -> Page:
         """A page of /chat that is in the channel."""
@@ -184,6 +206,58 @@ def cut(stage: Stage, shoot: Shoot) -> None:
         shoot(page, "room-reconnecting")
 
 
+def call_lobby(stage: Stage, shoot: Shoot) -> None:
+    with stage.person() as context:
+        page = stage.call_lobby(context, "Ada", a_channel("Launch"))
+        page.wait_for_timeout(1_000)
+        shoot(page, "call-lobby")
+        page.get_by_test_id("preview-camera").click()
+        page.get_by_test_id("preview-microphone").click()
+        shoot(page, "call-lobby-off")
+    with stage.person() as context:
+        context.add_init_script(
+            "navigator.mediaDevices.getUserMedia = () =>"
+            " Promise.reject(new DOMException('No.', 'NotAllowedError'));"
+        )
+        page = context.new_page()
+        page.goto(f"{stage.server}/call")
+        page.get_by_test_id("notice").wait_for()
+        shoot(page, "call-lobby-denied")
+
+
+def call(stage: Stage, shoot: Shoot) -> None:
+    channel = a_channel("Launch")
+    with stage.person() as one, stage.person() as two, stage.person() as three:
+        ada = stage.call(one, "Ada Lovelace", channel)
+        shoot(ada, "call-alone")
+        grace = stage.call(two, "Grace", channel)
+        ada.locator("[data-name=Grace][data-picture=on]").wait_for()
+        ada.wait_for_timeout(1_500)
+        shoot(ada, "call-two")
+        linus = stage.call(three, "Łukasz Żółć-Wiśniewski der Dritte", channel)
+        linus.get_by_test_id("camera").click()
+        linus.get_by_test_id("microphone").click()
+        linus.get_by_test_id("hand").click()
+        ada.locator("[data-picture=on]").nth(1).wait_for()
+        ada.wait_for_timeout(1_500)
+        grace.get_by_test_id("react").click()
+        shoot(grace, "call-react")
+        grace.get_by_test_id("reactions").get_by_role("button").first.click()
+        shoot(ada, "call-three")
+        ada.get_by_test_id("people").click()
+        shoot(ada, "call-people")
+        ada.keyboard.press("Escape")
+        if grace.get_by_test_id("screen").is_visible():
+            grace.get_by_test_id("screen").click()
+            ada.locator(".is-screen[data-picture=on]").wait_for()
+            ada.wait_for_timeout(2_000)
+            shoot(ada, "call-screen")
+            shoot(grace, "call-sharing")
+        else:
+            ada.locator("[data-name=Grace] .tile-pin").click()
+            shoot(ada, "call-pinned")
+
+
 SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "home": home,
     "lobby": lobby,
@@ -191,6 +265,8 @@ SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "empty": empty_room,
     "talk": talk,
     "cut": cut,
+    "call-lobby": call_lobby,
+    "call": call,
 }
 
 
@@ -201,7 +277,9 @@ def main(argv: list[str]) -> int:
     server, folder = argv[0].rstrip("/"), Path(argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, chromium_sandbox=False)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, chromium_sandbox=False, args=CHROMIUM_ARGUMENTS
+        )
         for size in SIZES:
             for scheme in SCHEMES:
                 stage = Stage(server, browser, size, scheme)

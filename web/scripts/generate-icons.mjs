@@ -5,7 +5,6 @@ import { createRequire } from "node:module";
 
 const NAMES = [
   ...[
-    "activity",
     "arrow-down",
     "arrow-right",
     "bot",
@@ -16,30 +15,12 @@ const NAMES = [
     "eye-off",
     "hand",
     "heart",
-  ],
-  ...[
     "info",
-    "key-round",
-    "lock",
-    "lock-open",
-    "log-out",
-    "message-circle",
-    "mic",
-    "mic-off",
-    "party-popper",
   ],
-  ...[
-    "phone-off",
-    "pin",
-    "pin-off",
-    "refresh-cw",
-    "screen-share",
-    "screen-share-off",
-    "send",
-    "share-2",
-    "smile",
-  ],
-  ...["terminal", "thumbs-up", "triangle-alert", "user-x", "users", "video", "video-off", "volume-2", "x"],
+  ...["key-round", "lock", "lock-open", "log-out", "message-circle", "mic", "mic-off", "party-popper"],
+  ...["phone-off", "pin", "pin-off", "refresh-cw", "screen-share", "screen-share-off", "send", "settings"],
+  ...["share-2", "smile", "terminal", "thumbs-up", "triangle-alert", "user-x", "users", "video", "video-off"],
+  "x",
 ];
 // What all icons have in common stands on the svg element.
 const COMMON = new Set(["fill", "stroke", "stroke-linecap", "stroke-linejoin", "stroke-width"]);

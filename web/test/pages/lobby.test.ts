@@ -6,7 +6,7 @@ import { type Entrance, Lobby } from "../../src/pages/channel/lobby";
 import { failureWording } from "../../src/pages/channel/wording";
 import { openChatPage, part, parts } from "./chat-page";
 
-const WORDS = { title: "Join a channel", lead: "Say something." };
+const WORDS = { title: "Join a channel", lead: "Say something.", closed: "Only with it.", open: "Anybody." };
 
 let entered: Entrance[];
 let lobby: Lobby;
@@ -77,7 +77,7 @@ describe("the lobby", () => {
     part("generate").click();
     expect(field("password").value).toMatch(/^(?:[0-9a-z]{5}-){3}[0-9a-z]{5}$/);
     expect(field("password").type).toBe("text");
-    expect(document.getElementById("password-hint")?.textContent).toContain("The server can read");
+    expect(document.getElementById("password-hint")?.textContent).toBe("Only with it.");
   });
 
   test("puts the cursor where a refusal can be mended", () => {

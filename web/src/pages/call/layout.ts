@@ -19,7 +19,8 @@ export interface Space {
 
 const GAP = 8;
 /** Tiles are not narrower or wider than this: faces are cut off, or lost in the wide. */
-const NARROWEST = 3 / 4;
+const NARROWEST = 4 / 3;
+const NARROWEST_UPRIGHT = 3 / 4;
 const WIDEST = 16 / 9;
 /** Below this width a call of two shows the other one large, and oneself in a corner. */
 const PHONE_WIDTH = 600;
@@ -27,17 +28,17 @@ const PHONE_WIDTH = 600;
 /** How the call is shown: everybody alike, or the first tile large and the others in a strip. */
 export type Arrangement = "grid" | "stage";
 
-/** A place for each of `count` tiles; in a call of two on a phone the second lies on the first. */
+/** A place for each of `count` tiles, the first for the first; in a call of two on a phone the second lies on the first. */
 export function placesFor(count: number, space: Space, arrangement: Arrangement): Rect[] {
   if (count === 0 || space.width <= 0 || space.height <= 0) return [];
-  if (count === 1) return [fitted(area(space), WIDEST)];
   const isUpright = space.height > space.width;
+  if (count === 1) return isUpright ? [area(space)] : grid(1, area(space));
   if (arrangement === "grid") {
     return count === 2 && isUpright && space.width < PHONE_WIDTH
       ? withCorner(space)
       : grid(count, area(space));
   }
-  return isUpright ? stage(count, space, true) : stage(count, space, false);
+  return stage(count, space, isUpright);
 }
 
 function area({ width, height }: Space): Rect {
@@ -53,7 +54,7 @@ function grid(count: number, within: Rect): Rect[] {
       width: (within.width - GAP * (columns - 1)) / columns,
       height: (within.height - GAP * (rows - 1)) / rows,
     };
-    const { width, height } = clamped(cell);
+    const { width, height } = clamped(cell, within.height > within.width);
     if (width * height > best.width * best.height) best = { columns, width, height };
   }
   const { columns, width, height } = best;
@@ -73,10 +74,10 @@ function grid(count: number, within: Rect): Rect[] {
 }
 
 /** The largest size within a cell that is neither too narrow nor too wide. */
-function clamped({ width, height }: Space): Space {
+function clamped({ width, height }: Space, isUpright: boolean): Space {
   return {
     width: Math.min(width, height * WIDEST),
-    height: Math.min(height, width / NARROWEST),
+    height: Math.min(height, width / (isUpright ? NARROWEST_UPRIGHT : NARROWEST)),
   };
 }
 
@@ -99,17 +100,6 @@ function withCorner({ width, height }: Space): Rect[] {
     { left: 0, top: 0, width, height },
     { left: width - own.width - 12, top: height - own.height - 12, ...own },
   ];
-}
-
-/** As large as it can be within, not wider than `widest`; on an upright screen it fills the height. */
-function fitted(within: Rect, widest: number): Rect {
-  const { width, height } = clamped(within);
-  const size = { width: Math.min(width, height * widest), height };
-  return rounded({
-    left: within.left + (within.width - size.width) / 2,
-    top: within.top + (within.height - size.height) / 2,
-    ...size,
-  });
 }
 
 function rounded({ left, top, width, height }: Rect): Rect {

@@ -24,6 +24,8 @@ import { Room } from "./room";
 const WORDS = {
   title: "Join a call",
   lead: "Everyone who joins the same channel sees and hears each other.",
+  closed: "Only who has the password or the link can join.",
+  open: "Without one, anybody who knows the channel’s name can join.",
 };
 
 noteScriptAddress(location.origin);

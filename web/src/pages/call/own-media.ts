@@ -45,6 +45,8 @@ export class OwnMedia {
   onChoices: (() => void) | undefined;
   private readonly states: Record<Device, DeviceState> = { camera: OFF, microphone: OFF };
   private readonly chosen: Record<Device, string> = { camera: "", microphone: "" };
+  /** The one that was in use last, for the menu. */
+  private readonly last: Record<Device, string> = { camera: "", microphone: "" };
   /** Rises with everything that is asked of a device, so that an answer to an older question can tell. */
   private readonly turns: Record<Device, number> = { camera: 0, microphone: 0 };
   private readonly choices: Record<Device, readonly Choice[]> = { camera: [], microphone: [] };
@@ -66,7 +68,7 @@ export class OwnMedia {
   }
 
   chosenOf(device: Device): string {
-    return this.states[device].track?.getSettings().deviceId ?? this.chosen[device];
+    return this.last[device];
   }
 
   get canShareScreen(): boolean {
@@ -177,6 +179,7 @@ export class OwnMedia {
       track?.stop();
       return;
     }
+    this.last[device] = track?.getSettings().deviceId ?? "";
     track?.addEventListener("ended", () => {
       // Unplugged, or taken away by the system.
       if (this.states[device].track === track) this.to(device, { ...OFF, problem: "missing" });

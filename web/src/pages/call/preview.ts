@@ -13,7 +13,7 @@ import { deviceWording } from "./wording";
 
 const DEVICES = ["camera", "microphone"] as const;
 const ICONS = { camera: ["video", "video-off"], microphone: ["mic", "mic-off"] } as const;
-const WORDS = { camera: "Camera", microphone: "Microphone" } as const;
+const WORDS = { camera: "Camera", microphone: "Mic" } as const;
 
 export class Preview {
   private readonly media: OwnMedia;

@@ -7,7 +7,7 @@
 import { avatar } from "../channel/avatar";
 import { make } from "../elements/element";
 import { type IconName, icon } from "../elements/icon";
-import { placesFor } from "./layout";
+import { placesFor, type Rect } from "./layout";
 import type { TileModel } from "./tile-model";
 
 const REACTION_MS = 3_000;
@@ -170,6 +170,7 @@ export class Tiles {
 
   private place(): void {
     const space = { width: this.list.clientWidth, height: this.list.clientHeight };
+    this.list.dataset["count"] = String(this.order.length);
     const places = placesFor(this.order.length, space, this.hasStage ? "stage" : "grid");
     for (const [at, key] of this.order.entries()) {
       const [element, place] = [this.tiles.get(key)?.element, places[at]];
@@ -179,14 +180,20 @@ export class Tiles {
       element.style.width = `${width}px`;
       element.style.height = `${height}px`;
       element.classList.toggle("is-small", width < 200 || height < 150);
-      // A tile that lies upon another one is in front.
-      element.style.zIndex = at > 0 && places[0] && isWithin(place, places[0]) ? "1" : "0";
+      element.classList.toggle("is-corner", at > 0 && liesOn(place, places[0]));
     }
   }
 }
 
-function isWithin(inner: { left: number; top: number }, outer: { width: number; height: number }): boolean {
-  return inner.left < outer.width && inner.top < outer.height && inner.left > 0 && inner.top > 0;
+/** Whether a place is one upon another, as the own one is in a call of two on a phone. */
+function liesOn({ left, top }: Rect, below: Rect | undefined): boolean {
+  return (
+    below !== undefined &&
+    left < below.left + below.width &&
+    top < below.top + below.height &&
+    left > below.left &&
+    top > below.top
+  );
 }
 
 function unseen(text: string): HTMLElement {

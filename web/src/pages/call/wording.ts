@@ -101,7 +101,7 @@ export function callPill(agent: Pick<State, "name" | "code">, call: CallState, i
   }
   if (call.name === "connected") {
     return agent.name === "connected"
-      ? { tone: "good", words: "Connected · by the server" }
+      ? { tone: "good", words: "Connected · through the server" }
       : { tone: "warn", words: "In the call · channel reconnecting…" };
   }
   if (call.name === "reconnecting") {

@@ -27,6 +27,9 @@ export interface Entrance {
 export interface LobbyWords {
   readonly title: string;
   readonly lead: string;
+  /** Who can come in with a password, and who without. */
+  readonly closed: string;
+  readonly open: string;
 }
 
 /** Which field a failure is about. */
@@ -184,8 +187,8 @@ export class Lobby {
 
   private tellPassword(): void {
     byId("password-hint", HTMLElement).textContent = this.password.value
-      ? "Only who has the password or the link can join. The server can read the messages."
-      : "Without one, anybody who knows the channel’s name can join and read.";
+      ? this.words.closed
+      : this.words.open;
   }
 
   private showPassword(isShown: boolean): void {

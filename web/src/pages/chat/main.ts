@@ -24,6 +24,8 @@ const INSIDE_KEY = "peerbus/chat/inside";
 const WORDS = {
   title: "Join a channel",
   lead: "Everyone who joins the same channel reads the same messages.",
+  closed: "Only who has the password or the link can join. The server can read the messages.",
+  open: "Without one, anybody who knows the channel’s name can join and read.",
 };
 
 noteScriptAddress(location.origin);
