@@ -82,6 +82,12 @@ class SlotDecoder:
         if self._deliver == deliver:
             self._deliver = None
 
+    def resume_with_keyframe(self) -> None:
+        """Something was left out: what follows can't be decoded before the next keyframe."""
+        if self._deliver is not None:
+            self._needs_keyframe = True
+            self._ask()
+
     # --- as the decoder's input: `put` in the event loop, `get` in the decoder thread ---------------------------------
 
     def put(self, item: Any) -> None:
@@ -191,6 +197,12 @@ def gather_on_loopback(connection: RTCPeerConnection) -> None:
     ice.get_component_candidates = gather_also_there
 
 
+def ask_again(receiver: RTCRtpReceiver, ssrc: int, missing: list[int]) -> Coroutine[Any, Any, None]:
+    """Asks the sender for these packets (RFC 4585, section 6.2.1)."""
+    send: Callable[[int, list[int]], Coroutine[Any, Any, None]] = receiver._send_rtcp_nack  # noqa: SLF001 - see above
+    return send(ssrc, missing)
+
+
 async def path_answers(connection: RTCPeerConnection) -> bool:
     """Asks the other end of the path once, by a check of ICE (RFC 8445, section 7); waits for the answer for 0.5 s."""
     ice = _ice_of(connection)
@@ -246,12 +258,12 @@ def is_keyframe(codec: str, data: bytes) -> bool:
     """
     Whether an encoded frame can be decoded without another before it.
 
-    VP8: RFC 6386, section 9.1 (the first bit is clear). H.264: one of its NAL units is an IDR picture or a parameter
-    set. Of other codecs every frame is taken for one.
+    VP8: RFC 6386, section 9.1 (the first bit is clear, and there is a start code). H.264: one of its NAL units is an
+    IDR picture or a parameter set. Of other codecs every frame is taken for one.
     """
     name = codec.upper()
     if name == "VP8":
-        return bool(data) and not data[0] & 1
+        return vp8_size(data) is not None
     if name == "H264":
         at = data.find(b"\0\0\1")
         while at >= 0 and at + 3 < len(data):

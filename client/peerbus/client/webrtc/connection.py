@@ -19,6 +19,7 @@ from msgspec import Struct
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.webrtc.negotiation import Negotiation, Refused, is_final
 from peerbus.client.webrtc.outgoing import Line
+from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS
 from peerbus.client.webrtc.peer import SfuPeer
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.reconnect import PathWatch
@@ -100,6 +101,7 @@ class CallConnection:
         tasks = [
             asyncio.create_task(self._guarded(self._offer_for_ever), name="peerbus-offers"),
             asyncio.create_task(self._guarded(self._watch), name="peerbus-path"),
+            asyncio.create_task(self._guarded(self._repair), name="peerbus-repair"),
         ]
         try:
             return await self._broken
@@ -246,6 +248,13 @@ class CallConnection:
         if self.peer.reliable_buffered is not None and self.peer.lossy_buffered is not None:
             self._is_up.set()
             self._around.on_up()
+
+    async def _repair(self) -> None:
+        """Asks again for lost packets, as long as the connection lives."""
+        await self._is_up.wait()
+        while True:
+            await asyncio.sleep(ASK_AGAIN_MS / 1000)
+            self.peer.repair(_now_ms())
 
     async def _watch(self) -> None:
         """Breaks the connection off when it does not come up, and when its path is lost."""

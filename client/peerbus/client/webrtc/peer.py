@@ -1,15 +1,15 @@
 """
 One peer connection to the SFU: its sending lines, its slots, its two data channels.
 
-Owns the `RTCPeerConnection` and all that aiortc does for us; the only module of the client that imports it, with
-`aiortc_seam`. Never decides what is offered, or when (`connection`), and never reconnects. aiortc can't restart ICE and
-can't roll an offer back, so a connection that broke is closed and another one made.
+Owns the `RTCPeerConnection` and all that aiortc does for us; the only module of the client that imports it, besides
+`aiortc_seam` and `packet_repair`. Never decides what is offered, or when (`connection`), and never reconnects. aiortc
+can't restart ICE and can't roll an offer back, so a connection that broke is closed and another one made.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import av
@@ -30,6 +30,7 @@ from peerbus.client.webrtc.aiortc_seam import SlotDecoder
 from peerbus.client.webrtc.delivery import CHANNEL_BYTES
 from peerbus.client.webrtc.description import mend_rejections, sections_of
 from peerbus.client.webrtc.outgoing import Line
+from peerbus.client.webrtc.packet_repair import PacketRepair, route_repairs
 from peerbus.protocol.signals import MediaKind
 
 _CLOSE_S: Final = 5.0
@@ -90,13 +91,32 @@ class _Slot:
         self.ssrc: int | None = None
         self.decoder: Final = SlotDecoder(_kind_of(transceiver), self._request_keyframe)
         self._requests: set[asyncio.Task[None]] = set()
+        self._repair: PacketRepair | None = None
+        if _kind_of(transceiver) == "video":
+            self._repair = PacketRepair(transceiver.receiver, self.decoder.resume_with_keyframe)
         aiortc_seam.take_decoder(transceiver.receiver, self.decoder)
+
+    def took_answer(self, ssrcs: tuple[int, ...]) -> None:
+        """The sources on which the SFU sends: that of the media, and that of retransmissions."""
+        self.ssrc = ssrcs[0] if ssrcs else None
+        for ssrc in ssrcs[1:2]:
+            route_repairs(self.transceiver.receiver, ssrc)
+
+    def repair(self, now_ms: int) -> None:
+        """Asks again for what is missing."""
+        if self._repair is not None and self.ssrc is not None:
+            missing = self._repair.tick(now_ms)
+            if missing:
+                self._send(aiortc_seam.ask_again(self.transceiver.receiver, self.ssrc, missing))
 
     def _request_keyframe(self) -> None:
         if self.ssrc is not None:
-            request = asyncio.ensure_future(aiortc_seam.picture_loss(self.transceiver.receiver, self.ssrc))
-            self._requests.add(request)
-            request.add_done_callback(self._requests.discard)
+            self._send(aiortc_seam.picture_loss(self.transceiver.receiver, self.ssrc))
+
+    def _send(self, request: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(request)
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
 
 
 class SfuPeer:
@@ -186,7 +206,7 @@ class SfuPeer:
             self._codecs = {mid: section.codec for mid, section in sections.items()}
             for slot in self._slots:
                 section = sections.get(slot.transceiver.mid or "")
-                slot.ssrc = None if section is None else next(iter(section.ssrcs), None)
+                slot.took_answer(() if section is None else section.ssrcs)
             await self._connection.setRemoteDescription(RTCSessionDescription(sdp=mended, type="answer"))
         except Exception as error:  # aiortc's reader fails in every way there is
             text = f"The answer can't be applied ({type(error).__name__}: {error})."
@@ -198,6 +218,11 @@ class SfuPeer:
         return self._transceiver_of(line).mid or ""
 
     # --- what comes in ------------------------------------------------------------------------------------------
+
+    def repair(self, now_ms: int) -> None:
+        """Asks again for packets that are missing; called every `ASK_AGAIN_MS`."""
+        for slot in self._slots:
+            slot.repair(now_ms)
 
     def decoder(self, mid: str) -> SlotDecoder | None:
         """The decoder of a slot; None if there is no such slot."""
