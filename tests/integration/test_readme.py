@@ -48,7 +48,7 @@ def run(program: str, server: LiveServer) -> str:
 
 
 def test_the_python_programs_run_as_they_stand(live_server: LiveServer) -> None:
-    asyncio_program, blocking_program = blocks("python")
+    asyncio_program, blocking_program, _call = blocks("python")
     assert run(asyncio_program, live_server) == "1 bot Hello from Python!\n"
     assert run(asyncio_program, live_server) == "1 bot Hello from Python!\n2 bot Hello from Python!\n"
     assert run(blocking_program, live_server) == ""
