@@ -351,6 +351,7 @@ async def test_joining_waits_for_a_worker(world: CallWorld) -> None:
     await until(lambda: len(caller.agent.sent) >= 2)
     assert caller.states[-1].code == "overloaded"
     caller.agent.refusal = None
+    caller.call.reconnect_now()
     await connecting
     await caller.call.close()
 

@@ -10,6 +10,7 @@ import math
 from array import array
 from collections.abc import AsyncIterator
 from fractions import Fraction
+from itertools import count
 from typing import Final
 
 import av
@@ -31,27 +32,31 @@ async def picture(
 
     `tint` is the colour as the two chroma values of YUV, 128 for none. `width` and `height` are even.
     """
-    chroma_width, chroma_height = width // 2, height // 2
-    for number in range(1 << 62):
+    chroma_width = width // 2
+    chroma = [bytes([value]) * (chroma_width * (height // 2)) for value in tint]
+    for number in count():
         left = int(number * _BAR_SPEED / fps) % width
         row = bytearray([_GREY]) * width
         for x in range(left, left + _BAR_PIXELS):
             row[x % width] = _WHITE
         frame = av.VideoFrame(width, height, "yuv420p")
         fill_plane(frame.planes[0], bytes(row) * height, width)
-        for plane, value in zip(frame.planes[1:], tint, strict=True):
-            fill_plane(plane, bytes([value]) * (chroma_width * chroma_height), chroma_width)
+        for plane, data in zip(frame.planes[1:], chroma, strict=True):
+            fill_plane(plane, data, chroma_width)
         frame.pts = int(number * 90_000 / fps)
         frame.time_base = Fraction(1, 90_000)
         yield frame
 
 
-async def tone(hertz: float = 440.0, *, level: float = 0.25) -> AsyncIterator[bytes]:
+async def tone(hertz: int = 440, *, level: float = 0.25) -> AsyncIterator[bytes]:
     """A sine wave for ever, as blocks of 20 ms: 48 kHz, 16 bits, one channel. `level` is from 0 to 1."""
     step = 2 * math.pi * hertz / SAMPLE_RATE_HZ
-    for start in range(0, 1 << 62, BLOCK_SAMPLES):
-        samples = (math.sin(step * at) * level * 32_767 for at in range(start, start + BLOCK_SAMPLES))
-        yield array("h", (int(sample) for sample in samples)).tobytes()
+    # A whole number of periods goes into a second, so one second is enough.
+    second = array("h", (int(math.sin(step * at) * level * 32_767) for at in range(SAMPLE_RATE_HZ)))
+    blocks = [second[at : at + BLOCK_SAMPLES].tobytes() for at in range(0, SAMPLE_RATE_HZ, BLOCK_SAMPLES)]
+    while True:
+        for block in blocks:
+            yield block
 
 
 def level_dbfs(pcm: bytes) -> float:

@@ -13,6 +13,7 @@ never touches a packet (`peer`). The browser SDK has the same names in camelCase
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import random
 import time
@@ -113,6 +114,7 @@ class WebRTCHelper(Emitter):
         self._closing: asyncio.Task[None] | None = None
         self._slots: dict[MediaKind, int] = dict(FIRST_SLOTS)
         self._is_wanted = False
+        self._hurry: Final = asyncio.Event()
         self._ready: asyncio.Event | None = None
         agent.add_listener(SIGNAL, self._signal_came)
         agent.add_listener("state", self._agent_changed)
@@ -160,6 +162,10 @@ class WebRTCHelper(Emitter):
             self._is_wanted = True
             self._begin()
         return self._connecting
+
+    def reconnect_now(self) -> None:
+        """Ends the waiting for the next attempt, for example when the network is known to be back."""
+        self._hurry.set()
 
     def close(self) -> asyncio.Task[None]:
         """Leaves the call. Begins at once; done when no connection, task or thread of it is left."""
@@ -366,7 +372,10 @@ class WebRTCHelper(Emitter):
         )
         code, why = broken.error.code.value, broken.error.message
         self._set_state(CallState(name=name, code=code, why=why, retry_in_ms=delay_ms))
-        await asyncio.sleep(delay_ms / 1000)
+        self._hurry.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay_ms / 1000):
+                await self._hurry.wait()
         self._set_state(CallState(name=name, code=code, why=why))
 
     async def _wait_ready(self) -> None:
