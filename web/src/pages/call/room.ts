@@ -99,6 +99,8 @@ export class Room {
     this.wireHead();
     this.showHead();
     this.controls.showChoices(this.media);
+    // What was switched on while the agent was on its way.
+    for (const device of ["microphone", "camera"] as const) this.deviceChanged(device);
     this.stateChanged();
   }
 
