@@ -10,6 +10,7 @@ from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpR
 from aiortc.rtp import RtpPacket
 
 from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS, GIVE_UP_MS, PacketRepair, route_repairs
+from peerbus.protocol.signals import MediaKind
 
 
 @pytest.fixture
@@ -21,25 +22,35 @@ async def receiver() -> AsyncIterator[RTCRtpReceiver]:
 
 
 class Feeding:
-    """Puts packets into a receiver as aiortc itself does, two for each picture."""
+    """Puts packets into a receiver as aiortc itself does, two for each frame."""
 
-    def __init__(self, receiver: RTCRtpReceiver) -> None:
+    def __init__(self, receiver: RTCRtpReceiver, kind: MediaKind = "video") -> None:
         self.skips = 0
         inner: Any = receiver
         self.nacks = inner._RTCRtpReceiver__nack_generator
         self.buffer = inner._RTCRtpReceiver__jitter_buffer
-        self.repair = PacketRepair(receiver, self._skipped)
+        inner._RTCRtpReceiver__codecs[0] = self.codec = object()
+        self.decoded: list[int] = []
+        self.repair = PacketRepair(receiver, kind, decode=self._decode, on_skip=self._skipped)
+
+    def _decode(self, item: Any) -> None:
+        codec, frame = item
+        assert codec is self.codec
+        self.decoded.append(frame.timestamp)
 
     def _skipped(self) -> None:
         self.skips += 1
 
-    def put(self, *numbers: int) -> list[int]:
-        """The timestamps of the pictures that are complete with these packets."""
+    def put(self, *numbers: int, packets_a_frame: int = 2) -> list[int]:
+        """The timestamps of the frames that aiortc hands on with these packets."""
         complete: list[int] = []
         for number in numbers:
-            packet: Any = RtpPacket(sequence_number=number % 65_536, timestamp=number // 2, payload=b"x")
+            packet: Any = RtpPacket(
+                sequence_number=number % 65_536, timestamp=number // packets_a_frame, payload=b"x"
+            )
             packet._data = b"x"
-            self.nacks.add(packet)
+            if self.nacks is not None:
+                self.nacks.add(packet)
             _, frame = self.buffer.add(packet)
             if frame is not None:
                 complete.append(frame.timestamp)
@@ -63,6 +74,8 @@ async def test_what_is_missing_is_asked_for_until_it_comes(receiver: RTCRtpRecei
         assert feeding.repair.tick(tick * ASK_AGAIN_MS) == missing
     assert feeding.put(start + 3, start + 4) == [start // 2 + 1]
     assert feeding.repair.tick(600) == [(start + 7) % 65_536]
+    # The frame that was complete as well did not wait for another packet. Its timestamp counts from the first.
+    assert feeding.decoded == [0]
     assert feeding.skips == 0
 
 
@@ -72,13 +85,14 @@ async def test_it_goes_on_without_what_never_comes(receiver: RTCRtpReceiver, sta
     feeding.put(start, start + 1, start + 2)
     assert feeding.put(*(start + number for number in range(4, 10))) == []
     assert feeding.repair.tick(0) == [(start + 3) % 65_536]
-    assert feeding.repair.tick(GIVE_UP_MS - 1) == [(start + 3) % 65_536]
-    assert feeding.repair.tick(GIVE_UP_MS) == []
+    assert feeding.repair.tick(GIVE_UP_MS["video"] - 1) == [(start + 3) % 65_536]
+    assert feeding.repair.tick(GIVE_UP_MS["video"]) == []
     assert feeding.skips == 1
     assert feeding.nacks.missing == set()
-    assert feeding.repair.tick(GIVE_UP_MS + ASK_AGAIN_MS) == []
-    # The picture with the hole is left out, the next ones come.
-    assert feeding.put(start + 10, start + 11, start + 12)[0] == start // 2 + 2
+    assert feeding.repair.tick(GIVE_UP_MS["video"] + ASK_AGAIN_MS) == []
+    # The picture with the hole is left out, the next ones come at once.
+    assert feeding.decoded == [0, 1]
+    assert feeding.put(start + 10) == [start // 2 + 4]
 
 
 async def test_another_hole_is_waited_for_anew(receiver: RTCRtpReceiver) -> None:
@@ -86,10 +100,31 @@ async def test_another_hole_is_waited_for_anew(receiver: RTCRtpReceiver) -> None
     feeding.put(10, 11, 12, 14, 15, 16, 18)
     assert feeding.repair.tick(0) == [13, 17]
     feeding.put(13)
-    assert feeding.repair.tick(GIVE_UP_MS) == [17]
+    assert feeding.repair.tick(GIVE_UP_MS["video"]) == [17]
     assert feeding.skips == 0
-    assert feeding.repair.tick(2 * GIVE_UP_MS) == []
+    assert feeding.repair.tick(2 * GIVE_UP_MS["video"]) == []
     assert feeding.skips == 1
+
+
+async def test_sound_goes_on_soon_and_without_delay() -> None:
+    connection = RTCPeerConnection(RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE))
+    feeding = Feeding(connection.addTransceiver("audio", direction="recvonly").receiver, "audio")
+
+    def put(number: int) -> list[int]:
+        return feeding.put(number, packets_a_frame=1)
+
+    for number in range(6):
+        put(number)
+    for number in range(7, 13):
+        assert put(number) == []
+    assert feeding.repair.tick(0) == []
+    assert feeding.decoded == []
+    assert feeding.repair.tick(GIVE_UP_MS["audio"]) == []
+    # All that came before the hole, and of what came after it all but the four packets that always wait.
+    assert feeding.decoded == [0, 1, 2, 3, 5, 6]
+    assert put(13) == [9]
+    assert feeding.skips == 0
+    await connection.close()
 
 
 async def test_retransmissions_find_their_receiver(receiver: RTCRtpReceiver) -> None:

@@ -91,9 +91,12 @@ class _Slot:
         self.ssrc: int | None = None
         self.decoder: Final = SlotDecoder(_kind_of(transceiver), self._request_keyframe)
         self._requests: set[asyncio.Task[None]] = set()
-        self._repair: PacketRepair | None = None
-        if _kind_of(transceiver) == "video":
-            self._repair = PacketRepair(transceiver.receiver, self.decoder.resume_with_keyframe)
+        self._repair: Final = PacketRepair(
+            transceiver.receiver,
+            _kind_of(transceiver),
+            decode=self.decoder.put,
+            on_skip=self.decoder.resume_with_keyframe,
+        )
         aiortc_seam.take_decoder(transceiver.receiver, self.decoder)
 
     def took_answer(self, ssrcs: tuple[int, ...]) -> None:
@@ -104,7 +107,7 @@ class _Slot:
 
     def repair(self, now_ms: int) -> None:
         """Asks again for what is missing."""
-        if self._repair is not None and self.ssrc is not None:
+        if self.ssrc is not None:
             missing = self._repair.tick(now_ms)
             if missing:
                 self._send(aiortc_seam.ask_again(self.transceiver.receiver, self.ssrc, missing))
