@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from peerbus.client import cli, supervisor
+from peerbus.client import cli, serving
 from peerbus.client.supervisor import ChildSpec
 
 
@@ -18,10 +18,11 @@ class Supervised:
 
     def __init__(self) -> None:
         self.child = ChildSpec(name="", argv=[])
+        self.workers: list[ChildSpec] = []
         self.grace_ms = 0
 
     def __call__(self, children: Sequence[ChildSpec], grace_ms: int) -> int:
-        (self.child,) = children
+        self.child, *self.workers = children
         self.grace_ms = grace_ms
         return 7
 
@@ -29,8 +30,9 @@ class Supervised:
 @pytest.fixture
 def supervised(monkeypatch: pytest.MonkeyPatch) -> Supervised:
     stand_in = Supervised()
-    monkeypatch.setattr(supervisor, "supervise", stand_in)
-    monkeypatch.delenv("PEERBUS_DRAIN_MS", raising=False)
+    monkeypatch.setattr(serving, "supervise", stand_in)
+    for name in ("DRAIN_MS", "SFU_WORKERS", "SFU_PORT", "ADVERTISE", "WORKER_FILE"):
+        monkeypatch.delenv(f"PEERBUS_{name}", raising=False)
     return stand_in
 
 
@@ -42,6 +44,51 @@ def test_serve_is_supervised_with_its_options_untouched(supervised: Supervised) 
     assert supervised.child.name == "signaling"
     assert supervised.child.argv == [*SERVE, "--port", "0", "--what=ever"]
     assert supervised.grace_ms > 5_000
+
+
+def worker(number: int, port: int, *advertise: str) -> list[str]:
+    name = f"peerbus:sfu-{number}"
+    return [sys.executable, "-m", "peerbus.sfu", "--name", name, "--port", str(port), *advertise]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "workers"),
+    [
+        ([], {}, [worker(1, 7900)]),
+        (["--sfu-workers", "0"], {}, []),
+        (["--sfu-workers=2", "--sfu-port=4000"], {}, [worker(1, 4000), worker(2, 4001)]),
+        ([], {"SFU_WORKERS": "2", "SFU_PORT": "0"}, [worker(1, 0), worker(2, 0)]),
+        (["--sfu-port", "5"], {"SFU_PORT": "6"}, [worker(1, 5)]),
+        (
+            ["--advertise", "a.example", "--advertise=203.0.113.7:4000,[2001:db8::1]:4001"],
+            {},
+            [
+                worker(
+                    1,
+                    7900,
+                    *("--advertise", "203.0.113.7:4000", "--advertise", "[2001:db8::1]:4001"),
+                    *("--advertise", "a.example"),
+                )
+            ],
+        ),
+        # The server refuses it, and says so.
+        (["--sfu-workers", "many"], {}, []),
+    ],
+)
+def test_workers_are_started_beside_the_server(
+    supervised: Supervised,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    variables: dict[str, str],
+    workers: list[list[str]],
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(f"PEERBUS_{name}", value)
+    monkeypatch.setenv("PEERBUS_WORKER_FILE", "")
+    cli.main(["serve", *arguments])
+    assert [child.argv for child in supervised.workers] == workers
+    assert supervised.child.policy.is_essential
+    assert not any(child.policy.is_essential for child in supervised.workers)
 
 
 def test_a_new_epoch_is_for_the_first_start_only(supervised: Supervised) -> None:
@@ -107,7 +154,7 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_arguments: Any, **_options: Any) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(supervisor, "supervise", interrupted)
+    monkeypatch.setattr(serving, "supervise", interrupted)
     assert cli.main(["serve"]) == 130
 
 

@@ -40,6 +40,7 @@ async def site(server: LiveServer) -> AsyncIterator[str]:
         return web.Response(text=page_of_the_readme(server), content_type="text/html")
 
     app = web.Application()
+
     async def icon(_: web.Request) -> web.Response:
         return web.Response(status=204)
 

@@ -22,7 +22,8 @@ class ServerProcess:
     """
     A server on a free port of 127.0.0.1, with its data in `data_dir`.
 
-    `env` is added to a clean environment without any `PEERBUS_*`. Use it as a context: nothing is left after.
+    `env` is added to a clean environment without any `PEERBUS_*`, and without media workers. Use it as a context:
+    nothing is left after.
     """
 
     def __init__(self, data_dir: Path, *options: str, env: dict[str, str] | None = None) -> None:
@@ -30,7 +31,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "peerbus.client.cli", "serve", "--port", "0"]
         self._process = subprocess.Popen(
             [*command, "--data-dir", str(data_dir), *options],
-            env={**clean, **(env or {})},
+            env={**clean, "PEERBUS_SFU_WORKERS": "0", **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -2,8 +2,9 @@
 The `peerbus` command: what may follow it, and which program that is.
 
 Owns the first word of the command line. Never parses what stands behind it (each program does that itself)
-and never imports the server: `serve` and `keys` run `python -m peerbus.signaling`, `serve` below a
-supervisor. Imports only what the command needs, so that all of them start quickly.
+and never imports the server or the SFU: `serve` and `keys` run `python -m peerbus.signaling`, `sfu` runs
+`python -m peerbus.sfu`, and `serve` runs both below a supervisor. Imports only what the command needs, so that
+all of them start quickly.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ HELP: Final = """\
 usage: peerbus <command> [options]
 
   serve            run the server                      peerbus serve --help
+  sfu              run a media worker elsewhere        peerbus sfu --help
   keys             create, list and revoke keys        peerbus keys --help
   chat <link>      join a channel in the terminal      peerbus chat --help
   bot --link <l>   join a call, play and measure       peerbus bot --help
@@ -29,8 +31,6 @@ usage: peerbus <command> [options]
   --version        the version
 """
 
-_NEW_EPOCH: Final = "--new-epoch"
-_NEW_EPOCH_VARIABLE: Final = "PEERBUS_NEW_EPOCH"
 _DRAIN_VARIABLE: Final = "PEERBUS_DRAIN_MS"
 _DEFAULT_DRAIN_MS: Final = 5_000
 # What a server needs to end besides draining: the last commit, closing files, Python's own end.
@@ -60,21 +60,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    from peerbus.client.supervisor import ChildSpec, supervise
+    from peerbus.client.serving import serve
 
-    command = [*_signaling(), "serve"]
-    signaling = ChildSpec(
-        name="signaling",
-        argv=[*command, *arguments],
-        # A new epoch is wanted once, not again after a crash.
-        restart_argv=[*command, *(argument for argument in arguments if argument != _NEW_EPOCH)],
-        first_start_only=frozenset({_NEW_EPOCH_VARIABLE}),
-    )
-    return supervise([signaling], grace_ms=_drain_ms() + _SHUTDOWN_MS)
+    return serve(arguments, grace_ms=_drain_ms() + _SHUTDOWN_MS)
+
+
+def _sfu(arguments: list[str]) -> NoReturn:
+    command = [sys.executable, "-m", "peerbus.sfu", *arguments]
+    os.execv(command[0], command)  # noqa: S606 - our own command line, without a shell
 
 
 def _keys(arguments: list[str]) -> NoReturn:
-    command = [*_signaling(), "keys", *arguments]
+    command = [sys.executable, "-m", "peerbus.signaling", "keys", *arguments]
     os.execv(command[0], command)  # noqa: S606 - our own command line, without a shell
 
 
@@ -97,10 +94,6 @@ def _version(_arguments: list[str]) -> int:
     return 0
 
 
-def _signaling() -> list[str]:
-    return [sys.executable, "-m", "peerbus.signaling"]
-
-
 def _drain_ms() -> int:
     """How long the server drains. A value that makes no sense is the server's to refuse."""
     text = os.environ.get(_DRAIN_VARIABLE, "")
@@ -109,6 +102,7 @@ def _drain_ms() -> int:
 
 _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "serve": _serve,
+    "sfu": _sfu,
     "keys": _keys,
     "chat": _chat,
     "bot": _bot,

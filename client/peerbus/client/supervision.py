@@ -7,8 +7,9 @@ which `supervisor.py` carries out.
 
 A child that ends with one of its policy's final codes (0: it is done; 2: its settings make no sense) is not
 started again, and takes the others with it: the whole ends with that code. So it does if the child has never
-run for a while and gives up with a code of its own: it would do so again, and somebody is looking. Any other
-end is a crash, after which it is started again, each time in a row after twice the delay.
+run for a while and gives up with a code of its own: it would do so again, and somebody is looking. Where a child
+is not essential, the others go on without it. Any other end is a crash, after which it is started again, each time
+in a row after twice the delay.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ class RestartPolicy:
     longest_delay_ms: int = 30_000
     steady_ms: int = 10_000
     """A child that runs this long works: a crash after it counts as the first again."""
+    is_essential: bool = True
+    """The whole ends with it; without one that is not, the others go on."""
 
     def delay_ms(self, crashes: int) -> int:
         """How long to wait after the `crashes`-th crash in a row, counted from 1."""
@@ -149,6 +152,8 @@ class Supervision:
         is_hopeless = code > 0 and not child.has_worked
         if is_hopeless or code in child.policy.final_codes:
             child.state = _State.GONE
+            if not child.policy.is_essential:
+                return [Notice(f"{name} {describe_exit(code)}; going on without it")]
             self._count(code)
             return self._stop(now_ms)
         return self._try_again(name, describe_exit(code), now_ms)

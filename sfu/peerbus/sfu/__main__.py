@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -31,6 +33,7 @@ logger = logging.getLogger("peerbus.sfu")
 
 _PARENT_VARIABLE: Final = "PEERBUS_PARENT_FD"
 _DRAIN_S: Final = 0.5
+_INVITATION_S: Final = 0.05
 _USAGE_EXIT: Final = 2
 _REFUSED_EXIT: Final = 1
 
@@ -96,12 +99,30 @@ async def _run(config: Config, environment: MutableMapping[str, str]) -> int:
 
 async def _stay_connected(line: ControlLine, config: Config) -> str:
     """Returns only when the server turns this worker away, with the reason."""
+    signaling, token = config.signaling, config.token
+    if config.file is not None:
+        signaling, token = await _invitation(config.file)
     try:
-        await line.connect(config.signaling, config.token, config.name)
+        await line.connect(signaling, token, config.name)
         error = await line.wait_closed()
     except PeerbusError as refusal:
         error = refusal
-    return f"{config.signaling} does not take this worker: {error.message} ({error.code})"
+    return f"{signaling} does not take this worker: {error.message} ({error.code})"
+
+
+async def _invitation(path: Path) -> tuple[str, str]:
+    """Where the server is, and this worker's key, as soon as it says so."""
+    while (told := _read(path)) is None:  # noqa: ASYNC110  a file of another process
+        await asyncio.sleep(_INVITATION_S)
+    return told["signaling"], told["token"]
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    try:
+        told: dict[str, str] = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return None
+    return told
 
 
 def _end_with_parent(ending: asyncio.Event, environment: MutableMapping[str, str]) -> None:
@@ -113,12 +134,13 @@ def _end_with_parent(ending: asyncio.Event, environment: MutableMapping[str, str
     os.set_inheritable(pipe, False)
     loop = asyncio.get_running_loop()
 
-    def read() -> None:
-        if not os.read(pipe, 1):
-            loop.remove_reader(pipe)
-            ending.set()
+    def wait() -> None:
+        # In a thread: the event loop would make the pipe non-blocking, for all who share it.
+        while os.read(pipe, 1):
+            pass
+        loop.call_soon_threadsafe(ending.set)
 
-    loop.add_reader(pipe, read)
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()
 
 
 def _candidates(config: Config, worker: Worker) -> list[Candidate]:

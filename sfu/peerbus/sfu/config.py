@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final, NoReturn
 
 from msgspec import Struct
 
 TOKEN_VARIABLE: Final = "PEERBUS_WORKER_TOKEN"  # noqa: S105  the name of it
+FILE_VARIABLE: Final = "PEERBUS_WORKER_FILE"
 SIGNALING_VARIABLE: Final = "PEERBUS_SIGNALING"
 DEFAULT_PORT: Final = 7900
 DEFAULT_SIGNALING: Final = "http://localhost:8080"
@@ -27,7 +29,10 @@ class Config(Struct, frozen=True, kw_only=True):
 
     signaling: str
     token: str
+    """Empty if both stand in `file`."""
     name: str
+    file: Path | None = None
+    """Where the server that the supervisor started says how to reach it."""
     host: str = ""
     """The address to bind to; empty for all, IPv4 and IPv6."""
     port: int = DEFAULT_PORT
@@ -43,7 +48,7 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """
     The configuration of a worker. Raises `ConfigError`; `--help` exits by `SystemExit`.
 
-    Of the environment count `PEERBUS_WORKER_TOKEN` and `PEERBUS_SIGNALING`.
+    Of the environment count `PEERBUS_WORKER_TOKEN`, `PEERBUS_SIGNALING` and, below a supervisor, `PEERBUS_WORKER_FILE`.
     """
     parser = _Parser(
         prog="peerbus sfu",
@@ -70,7 +75,8 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     )
     options = parser.parse_args(argv)
     token = environment.get(TOKEN_VARIABLE, "")
-    if not token:
+    file = environment.get(FILE_VARIABLE, "")
+    if not token and not file:
         raise ConfigError(
             f"{TOKEN_VARIABLE} is not set; `peerbus keys create --worker` on the server makes a key for it"
         )
@@ -80,6 +86,7 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         signaling=options.signaling,
         token=token,
         name=options.name,
+        file=Path(file) if file and not token else None,
         host=options.host,
         port=options.port,
         advertise=tuple(options.advertise),

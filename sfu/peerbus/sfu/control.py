@@ -8,6 +8,7 @@ each connect announces the rooms; only then follows the rest. Media does not dep
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import msgspec
 from peerbus.client import AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.records import Message
+from peerbus.protocol.session.outputs import State
 from peerbus.protocol.signals import (
     CONTROL_CHANNEL,
     CONTROL_TYPE,
@@ -43,6 +45,7 @@ class ControlLine:
         self._agent: AgentConnection | None = None
         self._waiting: deque[bytes] = deque(maxlen=_WAITING_MAX)
         self._has_announced = False
+        self._closed: asyncio.Future[PeerbusError] | None = None
 
     @property
     def is_connected(self) -> bool:
@@ -56,6 +59,8 @@ class ControlLine:
         Raises `PeerbusError` if the server refuses this worker.
         """
         agent = AgentConnection(url, token, connect_timeout=None)
+        self._closed = asyncio.get_running_loop().create_future()
+        agent.on("state", self._state_changed)
         self._agent = agent
         agent.on("connect", self._connected)
         agent.on("disconnect", self._disconnected)
@@ -65,11 +70,8 @@ class ControlLine:
 
     async def wait_closed(self) -> PeerbusError:
         """Returns, with the reason, when the server has turned this worker away for good."""
-        assert self._agent is not None
-        async for _ in self._agent.messages(max_buffered=1):
-            pass
-        state = self._agent.state
-        return PeerbusError(ErrorCode.CLOSED, state.why or "")
+        assert self._closed is not None
+        return await self._closed
 
     def send(self, message: WorkerToServer) -> None:
         """Sends, or keeps it until there is a connection."""
@@ -93,6 +95,10 @@ class ControlLine:
         self._has_announced = True
         while self._waiting:
             self._send(self._waiting.popleft())
+
+    def _state_changed(self, state: State) -> None:
+        if state.name == "closed" and self._closed is not None and not self._closed.done():
+            self._closed.set_result(PeerbusError(ErrorCode(state.code or ErrorCode.CLOSED), state.why))
 
     def _disconnected(self) -> None:
         self._has_announced = False

@@ -7,18 +7,23 @@ Owns putting the parts together, start and shutdown in order, and the lines an o
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import logging
 import os
 import resource
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -35,6 +40,7 @@ from peerbus.signaling.master_key import MASTER_KEY_VARIABLE
 from peerbus.signaling.pages import Pages
 from peerbus.signaling.parent import watch_parent
 from peerbus.signaling.server import Server
+from peerbus.signaling.terms import Terms, TermsError
 from peerbus.signaling.tls import TlsSetup, tls_setup
 
 _log: Final = logging.getLogger("peerbus.signaling")
@@ -80,7 +86,7 @@ async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None =
     async with AsyncExitStack() as stack:
         try:
             await _start(config, stack, on_ready)
-        except (KeyStoreError, StoreError, ConfigError, ListenError) as error:
+        except (KeyStoreError, StoreError, ConfigError, ListenError, TermsError) as error:
             raise StartError(str(error)) from None
         await stop.wait()
         _log.info("shutting down")
@@ -104,7 +110,7 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
         store, limits=WriterLimits(queue=limits.append_queue, queue_bytes=limits.append_queue_bytes)
     )
     stack.push_async_callback(log.close)
-    server = Server(config.limits, log, keys, version=version("peerbus"))
+    server = Server(config.limits, log, keys, version=version("peerbus"), terms=Terms(config.data_dir))
     app = web.Application(client_max_size=config.limits.frame_bytes)
     listener = Listener(limits, connections=min(limits.connections, _connections_possible()))
     HttpApi(config, server, on_request=listener.request_began, on_response=listener.request_ended).add_to(app)
@@ -120,6 +126,13 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     stack.push_async_callback(server.drain)
     await listener.listen(runner.server, sockets, None if tls is None else tls.context, server.now_ms)
     stack.callback(listener.close)
+    if config.worker_file is not None:
+        # Workers of this machine come over a port of their own: whatever the other one is bound to, and without TLS.
+        inner = _bind_for_workers(config.worker_file)
+        for inner_socket in inner:
+            stack.callback(inner_socket.close)
+        await listener.listen(runner.server, inner, None, server.now_ms)
+        _invite_workers(config.worker_file, inner[0].getsockname()[1], keys.own_workers_key(wall_ms))
     port = sockets[0].getsockname()[1]
     address = f"{'http' if tls is None else 'https'}://{_display_host(config.host)}:{port}"
     # Last, since a key that is made and then not shown is lost.
@@ -127,6 +140,25 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     _announce(config, address, first_key, tls)
     if on_ready is not None:
         on_ready(address)
+
+
+def _bind_for_workers(path: Path) -> list[socket.socket]:
+    """The port that workers were told before this process was started again, if it is free."""
+    with contextlib.suppress(OSError, ValueError, KeyError, ListenError):
+        return bind("127.0.0.1", urlsplit(json.loads(path.read_text("utf-8"))["signaling"]).port or 0)
+    return bind("127.0.0.1", 0)
+
+
+def _invite_workers(path: Path, port: int, key: DeveloperKey) -> None:
+    """Tells the supervisor's workers where the server is, and their key; only this user may read it."""
+    new = path.with_suffix(".new")
+    text = json.dumps({"signaling": f"http://127.0.0.1:{port}", "token": key.to_text()})
+    try:
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _connections_possible() -> int:

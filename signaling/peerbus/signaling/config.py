@@ -41,7 +41,16 @@ _PREFIX: Final = "PEERBUS_"
 _TRUE: Final = frozenset({"1", "true", "yes", "on"})
 _FALSE: Final = frozenset({"0", "false", "no", "off"})
 # Set for other programs of this package that run in the same environment.
-_READ_ELSEWHERE: Final = frozenset({"PEERBUS_MASTER_KEY", "PEERBUS_API_KEY", "PEERBUS_PARENT_FD"})
+_READ_ELSEWHERE: Final = frozenset(
+    {
+        "PEERBUS_MASTER_KEY",
+        "PEERBUS_API_KEY",
+        "PEERBUS_PARENT_FD",
+        "PEERBUS_WORKER_FILE",
+        "PEERBUS_WORKER_TOKEN",
+    }
+)
+WORKER_FILE_VARIABLE: Final = "PEERBUS_WORKER_FILE"
 
 
 class ConfigError(Exception):
@@ -66,6 +75,14 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Give all channels a new epoch once: said after a restore that the server could not notice itself."""
     advertise_hosts: tuple[str, ...] = ()
     """Names by which browsers reach the server, besides localhost and addresses; lower case."""
+    sfu_workers: int = 1
+    """How many media workers `peerbus serve` starts beside the server; the supervisor reads it, too."""
+    sfu_port: int = 7900
+    """The UDP port of the first worker; the others have the next ones."""
+    advertise: tuple[str, ...] = ()
+    """`HOST[:PORT]` that clients are told for media, instead of this machine's addresses."""
+    worker_file: Path | None = None
+    """Where the server tells the workers of its supervisor how to reach it."""
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
     limits: Limits = Limits()
@@ -132,6 +149,8 @@ def parse_serve(argv: Sequence[str], env: Mapping[str, str]) -> ServeConfig:
         elif env.get(setting.variable):
             values[setting.name] = setting.read(setting.variable, env[setting.variable])
     values.setdefault("data_dir", default_data_dir(env))
+    if env.get(WORKER_FILE_VARIABLE):
+        values["worker_file"] = Path(env[WORKER_FILE_VARIABLE])
     config = ServeConfig(**values, limits=_limits(env), warnings=_warnings(env))
     _check_tls(config)
     return config
@@ -189,6 +208,15 @@ def _read_hosts(source: str, text: str) -> tuple[str, ...]:
     return tuple(_read_host(source, host).lower() for host in text.split(","))
 
 
+def _read_workers(source: str, text: str) -> int:
+    return _read_number(source, text, 0, 64)
+
+
+def _read_advertised(source: str, text: str) -> tuple[str, ...]:
+    # What each of them may look like is the worker's to say, which resolves the names.
+    return tuple(_read_text(source, one) for one in text.split(","))
+
+
 def _read_choice(*choices: str) -> Callable[[str, str], str]:
     def read(source: str, text: str) -> str:
         choice = text.strip().lower()
@@ -234,6 +262,14 @@ _SETTINGS: Final = (
         _read_hosts,
         "names by which browsers reach this server, for demo keys, with commas between them",
         "NAMES",
+    ),
+    _Setting("--sfu-workers", _read_workers, "media workers on this machine (1; 0 for none)", "N"),
+    _Setting("--sfu-port", _read_port, "UDP port of the first worker (7900; 0 for any free one)", "PORT"),
+    _Setting(
+        "--advertise",
+        _read_advertised,
+        "where clients send media to, instead of this machine's addresses; several with commas between them",
+        "HOST[:PORT]",
     ),
     _Setting(
         "--new-epoch",

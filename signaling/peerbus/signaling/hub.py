@@ -34,6 +34,8 @@ from peerbus.protocol.messages import (
     Send,
     Update,
 )
+from peerbus.protocol.signals import SFU_AGENT
+from peerbus.signaling.calls import SIGNAL_BYTES_MAX, Calls
 from peerbus.signaling.effects import AppendEffect, LockEffect, ReadEffect, RenewEffect, TrimEffect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.fanout import (
@@ -65,8 +67,10 @@ class Hub:
     No method raises for what a client did: the client is told by an `error` frame.
     """
 
-    def __init__(self, membership: Membership) -> None:
+    def __init__(self, membership: Membership, calls: Calls | None = None) -> None:
         self.membership: Final = membership
+        self.calls: Final = calls
+        """Without it nobody can call here."""
         self.limits: Final = membership.limits
         self.counters: Final = membership.counters
         self._handlers: Final[dict[type, Callable[[Member, Any, int], None]]] = {
@@ -139,6 +143,14 @@ class Hub:
                 ErrorCode.FORBIDDEN, "The grant does not allow messages to some members only."
             )
         size = content_bytes(frame)
+        if admission.is_service:
+            self._calls_here().from_worker(member, frame, now_ms)
+            return
+        if frame.to is not UNSET and SFU_AGENT in frame.to:
+            if size > SIGNAL_BYTES_MAX:
+                raise ProtocolError(ErrorCode.TOO_LARGE, f"A signal has at most {SIGNAL_BYTES_MAX} bytes.")
+            self._calls_here().signal(member, frame, now_ms)
+            return
         if size > member.message_bytes:
             raise ProtocolError(
                 ErrorCode.TOO_LARGE,
@@ -168,6 +180,11 @@ class Hub:
             self.membership.add_effect(AppendEffect(append, member, channel, frame, unless_known))
             return
         self._pass_on(member, frame, recipients, now_ms)
+
+    def _calls_here(self) -> Calls:
+        if self.calls is None:
+            raise ProtocolError(ErrorCode.NO_WORKER)
+        return self.calls
 
     def _pass_on(self, member: Member, frame: Send, recipients: list[Member] | None, now_ms: int) -> None:
         channel = member.channel

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from peerbus.protocol.session.outbox import OutboxLimits
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The limits of one server; all are counts unless the suffix names a unit."""
@@ -25,6 +27,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     send_rate_per_s: int = 50
     lossy_rate_per_s: int = 200
     request_rate_per_s: int = 50
+    # A media worker speaks for many, and hears from many.
+    worker_send_rate_per_s: int = 5_000
+    worker_live_kept_bytes: int = 67_108_864
+    worker_live_kept_frames: int = 65_536
     # Connections, channels and sessions.
     connections: int = 60_000
     members_per_channel: int = 100
@@ -58,8 +64,30 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     poll_hold_ms: int = 20_000
     body_timeout_ms: int = 10_000
     keepalive_ms: int = 75_000
+    worker_lease_ms: int = 4_000
     drain_ms: int = 5_000
     expiry_warning_ms: int = 60_000
+
+    def outbox(self) -> OutboxLimits:
+        """The bounds of a session's outbox."""
+        return OutboxLimits(
+            live_kept_bytes=self.live_kept_bytes,
+            live_kept_frames=self.live_kept_frames,
+            live_kept_ms=self.live_kept_ms,
+            durable_pending_bytes=self.durable_pending_bytes,
+            durable_pending_frames=self.durable_pending_frames,
+            lossy_pending_bytes=self.lossy_pending_bytes,
+            lossy_pending_frames=self.lossy_pending_frames,
+        )
+
+    def of_worker(self) -> Limits:
+        """These limits as they hold for the session of a media worker."""
+        return msgspec.structs.replace(
+            self,
+            send_rate_per_s=self.worker_send_rate_per_s,
+            live_kept_bytes=self.worker_live_kept_bytes,
+            live_kept_frames=self.worker_live_kept_frames,
+        )
 
     @property
     def frames_per_s(self) -> int:

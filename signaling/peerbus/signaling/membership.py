@@ -34,7 +34,6 @@ from peerbus.protocol.messages import (
 )
 from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.protocol.secrets import Secret
-from peerbus.protocol.session.outbox import OutboxLimits
 from peerbus.protocol.session.server import Due, ServerSession, SessionTimes
 from peerbus.signaling.channel import Channel
 from peerbus.signaling.effects import CloseEffect, Effect, ReadEffect
@@ -116,15 +115,13 @@ class Membership:
             resume_window_ms=limits.resume_window_ms,
             stalled_reader_ms=limits.stalled_reader_ms,
         )
-        self._outbox_limits: Final = OutboxLimits(
-            live_kept_bytes=limits.live_kept_bytes,
-            live_kept_frames=limits.live_kept_frames,
-            live_kept_ms=limits.live_kept_ms,
-            durable_pending_bytes=limits.durable_pending_bytes,
-            durable_pending_frames=limits.durable_pending_frames,
-            lossy_pending_bytes=limits.lossy_pending_bytes,
-            lossy_pending_frames=limits.lossy_pending_frames,
-        )
+        self._worker_limits: Final = limits.of_worker()
+        self._outbox_limits: Final = limits.outbox()
+        self._worker_outbox_limits: Final = self._worker_limits.outbox()
+        self.on_leave: Callable[[Member, ErrorCode], None] | None = None
+        """Told of every session that has ended, and why."""
+        self.on_readmit: Callable[[Member], None] | None = None
+        """Told of every member that has another credential."""
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -257,12 +254,13 @@ class Membership:
     def _admit(self, channel: Channel, joining: Joining, order: int, now_ms: int) -> Member:
         resume = joining.connect.resume
         cursor, recovered = self._durable_cursor(channel, resume)
+        is_service = joining.admission.is_service
         session: ServerSession[EncodedFrame] = ServerSession(
             joining.session_id,
             joining.resume_token,
             self._new_epoch(),
             self._times,
-            self._outbox_limits,
+            self._worker_outbox_limits if is_service else self._outbox_limits,
             durable_cursor=cursor,
             now_ms=now_ms,
         )
@@ -274,7 +272,7 @@ class Membership:
             lineage=joining.lineage,
             project=joining.project,
             order=order,
-            limits=self.limits,
+            limits=self._worker_limits if is_service else self.limits,
             now_ms=now_ms,
         )
         self._begin(member, joining, now_ms)
@@ -328,9 +326,8 @@ class Membership:
                 self._effects[index] = replace(effect, member=None)
 
     def _begin(self, member: Member, joining: Joining, now_ms: int) -> None:
-        member.begin(
-            joining.connect, joining.admission, self.limits, joining.connection, joining.peer, now_ms
-        )
+        limits = self._worker_limits if joining.admission.is_service else self.limits
+        member.begin(joining.connect, joining.admission, limits, joining.connection, joining.peer, now_ms)
         member.credential = joining.credential
         self._plan_warning(member, now_ms)
         quota = joining.quota.message_bytes
@@ -411,6 +408,8 @@ class Membership:
             self.read_page(member)
         if member.pushes_presence and not saw_presence:
             self.reply(member, Presence(joined=member.channel.snapshot()), now_ms)
+        if self.on_readmit is not None:
+            self.on_readmit(member)
 
     def detached(self, member: Member, connection: Any, now_ms: int) -> None:
         """A connection ended without `bye`; the session waits for its client. Old connections change nothing."""
@@ -466,6 +465,8 @@ class Membership:
             self._channels_of[channel.project] -= 1
             self._resting[channel.key] = channel
             channel.presence_to_tell()  # to nobody
+        if self.on_leave is not None:
+            self.on_leave(member, code)
 
     def _close_connection(
         self,

@@ -24,6 +24,7 @@ from peerbus.protocol.messages import ClientFrame, Closing, Connect
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import common_version
 from peerbus.protocol.signals import SERVER_AGENT, SFU_AGENT
+from peerbus.signaling.calls import Calls
 from peerbus.signaling.effects import (
     AppendEffect,
     CloseEffect,
@@ -43,6 +44,7 @@ from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
 from peerbus.signaling.quota import NO_QUOTA
+from peerbus.signaling.terms import Terms
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
@@ -68,7 +70,9 @@ class Connection(Protocol):
 class Server:
     """Everything of one signaling process but its HTTP surface. Used from one event loop."""
 
-    def __init__(self, limits: Limits, log: LogWriter, keys: KeyStore, *, version: str) -> None:
+    def __init__(
+        self, limits: Limits, log: LogWriter, keys: KeyStore, *, version: str, terms: Terms | None = None
+    ) -> None:
         self.limits: Final = limits
         self.version: Final = version
         self.membership: Final = Membership(
@@ -77,7 +81,13 @@ class Server:
             server=f"{SERVER_NAME}/{version}",
             new_epoch=lambda: secrets.token_urlsafe(6),
         )
-        self.hub: Final = Hub(self.membership)
+        self._terms: Final = terms
+        self.calls: Final = (
+            None
+            if terms is None
+            else Calls(self.membership, terms.next, was_serving=terms.was_serving, now_ms=_monotonic_ms())
+        )
+        self.hub: Final = Hub(self.membership, self.calls)
         self.log: Final = log
         self.keys: Final = keys
         self.gate: Final = Gate(limits)
@@ -85,6 +95,8 @@ class Server:
         self._loop: Final = asyncio.get_running_loop()
         self.sweeps: Final[list[Callable[[int], None]]] = [self.gate.sweep]
         """Called at every tick with the monotonic time in milliseconds."""
+        if self.calls is not None:
+            self.sweeps.append(self._sweep_calls)
         self._is_scheduled = False
         self._stalled: set[Member] = set()
         self._poll_is_due = False
@@ -394,6 +406,12 @@ class Server:
             address=peer.address,
             origin=peer.origin,
         )
+
+    def _sweep_calls(self, now_ms: int) -> None:
+        assert self.calls is not None
+        assert self._terms is not None
+        self.calls.tick(now_ms)
+        self._terms.note_serving(self.calls.is_serving)
 
     def _refresh_keys(self) -> None:
         try:

@@ -1,0 +1,400 @@
+"""
+Calls: signals between clients and the media workers that serve their channels.
+
+Owns who serves which channel (by `placement` and `lease`), and what is passed on to whom.
+A client addresses `peerbus:sfu` and never learns who that is; a worker is heard only for rooms that it holds, under the
+term it holds them. Never looks into a description and never touches a socket, a clock or the disk: terms come from
+`next_term`, which has to make sure that none is ever given twice. See PROTOCOL.md, section 12.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+
+from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.grants import Operation
+from peerbus.protocol.messages import Ack, Message, Send
+from peerbus.protocol.signals import (
+    CONTROL_TYPE,
+    SERVER_AGENT,
+    SFU_AGENT,
+    Announce,
+    ClientSignal,
+    Deliver,
+    Forward,
+    Gone,
+    Load,
+    Offer,
+    Participant,
+    Release,
+    Renewed,
+    Restart,
+    Room,
+    Roster,
+    ServerToWorker,
+    SfuSignal,
+    WorkerToServer,
+)
+from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.lease import Leases
+from peerbus.signaling.log.interface import ChannelKey
+from peerbus.signaling.member import Member
+from peerbus.signaling.membership import Membership
+from peerbus.signaling.placement import Placement, WorkerLoad
+
+SIGNAL_TYPE: Final = "signal"
+SIGNAL_BYTES_MAX: Final = 262_144
+"""An offer with many slots is larger than what is taken of messages."""
+_CALL_OPERATIONS: Final = frozenset(
+    {
+        Operation.SUBSCRIBE,
+        Operation.PUBLISH_AUDIO,
+        Operation.PUBLISH_VIDEO,
+        Operation.PUBLISH_SCREEN,
+        Operation.PUBLISH_DATA,
+    }
+)
+_NEW_ROOM_MS: Final = 3_000
+"""A room that was placed this long ago must be in what its worker says it serves; else nobody is in it."""
+_RETRY_MS: Final = 500
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(WorkerToServer)
+
+
+class _Call:
+    """The call of one channel, as far as the server knows it."""
+
+    __slots__ = ("placed_at_ms", "roster_at_ms")
+
+    def __init__(self, now_ms: int) -> None:
+        self.placed_at_ms = now_ms
+        self.roster_at_ms: int | None = None
+        """When its worker is to be told who is still in the channel; after an announcement."""
+
+
+class Calls:
+    """
+    The calls of one server. `next_term(lowest)` gives a term that is at least `lowest`, and on disk already.
+
+    `was_serving` says that rooms were held when the server last ended: for one time-to-live nobody else gets them.
+    """
+
+    def __init__(
+        self,
+        membership: Membership,
+        next_term: Callable[[int], int],
+        *,
+        was_serving: bool,
+        now_ms: int,
+    ) -> None:
+        self._membership: Final = membership
+        self._next_term: Final = next_term
+        self._leases: Final = Leases(membership.limits.worker_lease_ms)
+        self._placement: Final = Placement()
+        self._workers: Final[dict[str, Member]] = {}
+        """Those that have announced themselves, by identity."""
+        self._calls: Final[dict[ChannelKey, _Call]] = {}
+        self._reserved_until_ms = now_ms + self._leases.ttl_ms if was_serving else now_ms
+        self._numbers = 0
+        self._now_ms = now_ms
+        membership.on_leave = self.left
+        membership.on_readmit = self.readmitted
+
+    # --- what can be looked at --------------------------------------------------------------------------------
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether any room is placed."""
+        return bool(self._calls)
+
+    @property
+    def workers(self) -> list[tuple[str, WorkerLoad, int]]:
+        """Each worker's name, what it said last, and how many rooms it serves."""
+        return [
+            (
+                self._placement.name_of(worker),
+                self._placement.load_of(worker),
+                len(self._placement.rooms_of(worker)),
+            )
+            for worker in self._placement.workers
+        ]
+
+    @property
+    def rooms(self) -> int:
+        """How many channels have a call."""
+        return len(self._calls)
+
+    # --- clients ----------------------------------------------------------------------------------------------
+
+    def signal(self, member: Member, frame: Send, now_ms: int) -> None:
+        """A client's signal. Raises `ProtocolError`: `bad_request`, `forbidden`, `no_worker`."""
+        self._now_ms = now_ms
+        if frame.to != [SFU_AGENT] or frame.type != SIGNAL_TYPE or frame.delivery != "live":
+            raise ProtocolError(
+                ErrorCode.BAD_REQUEST,
+                f"{SFU_AGENT} takes live messages of the type {SIGNAL_TYPE}, and alone.",
+            )
+        if not _CALL_OPERATIONS & member.admission.operations:
+            raise ProtocolError(ErrorCode.FORBIDDEN, "The grant allows neither to publish nor to subscribe.")
+        try:
+            signal: ClientSignal = msgspec.convert(frame.content, ClientSignal)
+        except msgspec.ValidationError as error:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, f"Not a signal for the SFU: {error}.") from None
+        key = member.channel.key
+        call = self._calls.get(key)
+        if isinstance(signal, Offer):
+            call = self._placed(key, now_ms)
+        if call is not None:
+            room = self._room_of(key, now_ms)
+            if room is not None:
+                self._tell_worker(
+                    key, Forward(room=room, participant=_participant(member), signal=signal), now_ms
+                )
+        if frame.id is not UNSET:
+            member.sent_count += 1
+            ack = Ack(
+                id=frame.id,
+                promise="memory",
+                message_id=f"{member.session.session_id}.{member.sent_count}",
+                time_ms=self._membership.wall_ms(now_ms),
+                recipients=1,
+            )
+            self._membership.reply(member, ack, now_ms)
+
+    def _placed(self, key: ChannelKey, now_ms: int) -> _Call:
+        """The call of a channel, on a worker that can be reached. Raises `ProtocolError` (`no_worker`)."""
+        call = self._calls.get(key)
+        worker = self._placement.worker_of(key)
+        if call is not None and worker is not None and self._leases.current(key, now_ms) is not None:
+            return call
+        if now_ms < self._reserved_until_ms:
+            # Whoever served it before the restart says so any moment.
+            raise ProtocolError(ErrorCode.NO_WORKER, retry_after_ms=_RETRY_MS)
+        if not self._place(key, now_ms):
+            raise ProtocolError(ErrorCode.NO_WORKER, retry_after_ms=_RETRY_MS)
+        return self._calls[key]
+
+    def _place(self, key: ChannelKey, now_ms: int) -> bool:
+        """Gives a channel to the best worker there is, under a new term."""
+        reachable = {identity for identity, member in self._workers.items() if member.connection is not None}
+        worker = self._placement.choose(reachable)
+        if worker is None:
+            return False
+        self._leases.release(key, now_ms)
+        term = self._leases.propose(key, worker, now_ms, lowest=self._next_term(1))
+        self._leases.grant(key, term, now_ms)
+        self._placement.place(key, worker)
+        call = self._calls.setdefault(key, _Call(now_ms))
+        call.placed_at_ms = now_ms
+        return True
+
+    def left(self, member: Member, code: ErrorCode) -> None:
+        """A session has ended for good."""
+        if member.identity in self._workers and self._workers[member.identity] is member:
+            self._lose_worker(member.identity, self._now_ms, "The media worker was lost.")
+            return
+        key = member.channel.key
+        # Replaced is the same client again, under another session: its connection goes on.
+        if key in self._calls and code is not ErrorCode.REPLACED:
+            self._tell_room(key, lambda room: Gone(room=room, identity=member.identity, code=code.value))
+
+    def readmitted(self, member: Member) -> None:
+        """A member has another credential."""
+        if member.channel.key in self._calls:
+            self._tell_room(
+                member.channel.key, lambda room: Renewed(room=room, participant=_participant(member))
+            )
+
+    # --- workers ----------------------------------------------------------------------------------------------
+
+    def from_worker(self, member: Member, frame: Send, now_ms: int) -> None:
+        """A control message. Raises `ProtocolError` (`bad_request`)."""
+        self._now_ms = now_ms
+        if frame.to != [SERVER_AGENT] or frame.type != CONTROL_TYPE or frame.binary is UNSET:
+            raise ProtocolError(
+                ErrorCode.BAD_REQUEST, f"Workers send {CONTROL_TYPE} in binary to {SERVER_AGENT}."
+            )
+        try:
+            message = _DECODER.decode(frame.binary)
+        except msgspec.DecodeError as error:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, f"Not a control message: {error}.") from None
+        if isinstance(message, Announce):
+            self._announced(member, message, now_ms)
+        elif member.identity not in self._workers:
+            raise ProtocolError(ErrorCode.BAD_REQUEST, "A worker announces itself first.")
+        elif isinstance(message, Load):
+            self._loaded(member.identity, message, now_ms)
+        else:
+            self._deliver(member.identity, message, now_ms)
+        if frame.id is not UNSET:
+            ack = Ack(
+                id=frame.id,
+                promise="memory",
+                message_id="",
+                time_ms=self._membership.wall_ms(now_ms),
+                recipients=0,
+            )
+            self._membership.reply(member, ack, now_ms)
+
+    def _announced(self, member: Member, message: Announce, now_ms: int) -> None:
+        worker = member.identity
+        self._workers[worker] = member
+        self._placement.add(worker, member.name)
+        for room in message.rooms:
+            key = ChannelKey(room.scope, room.channel_id)
+            current = self._leases.current(key, now_ms)
+            if current is not None and (current.holder != worker or current.term != room.term):
+                self._push_control(member, Release(room=room), now_ms)
+                continue
+            if current is None and not self._adopt(key, worker, room.term, now_ms):
+                self._push_control(member, Release(room=room), now_ms)
+                continue
+            call = self._calls.setdefault(key, _Call(now_ms))
+            call.placed_at_ms = now_ms
+            # Members come back one after another after a restart; who has not by then is not in the channel.
+            call.roster_at_ms = now_ms + self._membership.limits.resume_window_ms
+
+    def _adopt(self, key: ChannelKey, worker: str, term: int, now_ms: int) -> bool:
+        """A room that a worker has served since before a restart stays with it; False if it was placed since."""
+        if self._next_term(term + 1) <= term:
+            return False
+        try:
+            granted = self._leases.propose(key, worker, now_ms, lowest=term)
+        except ValueError:
+            return False
+        if granted != term:
+            self._leases.withdraw(key, granted)
+            return False
+        self._leases.grant(key, term, now_ms)
+        self._placement.place(key, worker)
+        return True
+
+    def _loaded(self, worker: str, message: Load, now_ms: int) -> None:
+        self._placement.report(
+            worker,
+            WorkerLoad(
+                participants=message.participants,
+                cpu_share=message.cpu_share,
+                is_draining=message.is_draining,
+            ),
+        )
+        served = {ChannelKey(room.scope, room.channel_id): room.term for room in message.rooms}
+        for key, term in served.items():
+            if not self._leases.renew(key, worker, term, now_ms):
+                room = Room(scope=key.scope, channel_id=key.channel_id, term=term)
+                self._push_control(self._workers[worker], Release(room=room), now_ms)
+        for key in self._placement.rooms_of(worker):
+            call = self._calls[key]
+            if key not in served and now_ms - call.placed_at_ms > _NEW_ROOM_MS:
+                self._free(key, now_ms)
+        if message.is_draining:
+            for key in self._placement.rooms_of(worker):
+                self._move(key, now_ms, "The media worker is being stopped.")
+
+    def _deliver(self, worker: str, message: Deliver, now_ms: int) -> None:
+        key = ChannelKey(message.room.scope, message.room.channel_id)
+        if not self._leases.is_held(key, worker, message.room.term, now_ms):
+            return
+        channel = self._membership.channels.get(key)
+        if channel is None:
+            return
+        wanted = set(message.identities)
+        members = [one for one in channel.members.values() if not wanted or one.identity in wanted]
+        self._push_signal(members, message.signal, now_ms)
+
+    def _lose_worker(self, worker: str, now_ms: int, reason: str) -> None:
+        del self._workers[worker]
+        for key in self._placement.remove(worker):
+            self._leases.release(key, now_ms)
+            self._tell_restart(key, now_ms, reason)
+
+    def _move(self, key: ChannelKey, now_ms: int, reason: str) -> None:
+        self._placement.free(key)
+        self._leases.release(key, now_ms)
+        self._tell_restart(key, now_ms, reason)
+
+    def _tell_restart(self, key: ChannelKey, now_ms: int, reason: str) -> None:
+        """The call's clients are to offer anew; it is placed at once if there is a worker for it."""
+        call = self._calls.pop(key, None)
+        channel = self._membership.channels.get(key)
+        if call is None or channel is None:
+            return
+        lease = self._leases.current(key, now_ms) if self._place(key, now_ms) else None
+        term = self._next_term(1) if lease is None else lease.term
+        # Who is in the call is its worker's to know; to the others it means nothing.
+        self._push_signal(channel.members.values(), Restart(term=term, reason=reason), now_ms)
+
+    def _free(self, key: ChannelKey, now_ms: int) -> None:
+        self._placement.free(key)
+        self._leases.release(key, now_ms)
+        self._calls.pop(key, None)
+
+    # --- time -------------------------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> None:
+        """Leases that ran out, and rosters that are due."""
+        self._now_ms = now_ms
+        for lease in self._leases.lapsed(now_ms):
+            if self._placement.worker_of(lease.key) == lease.holder:
+                self._move(lease.key, now_ms, "The media worker has not been heard of.")
+        self._leases.forget(now_ms, lowest=1 << 62)
+        for key, call in self._calls.items():
+            if call.roster_at_ms is not None and now_ms >= call.roster_at_ms:
+                call.roster_at_ms = None
+                channel = self._membership.channels.get(key)
+                present = [] if channel is None else [one.identity for one in channel.members.values()]
+                self._tell_room(key, _roster(present))
+
+    # --- out --------------------------------------------------------------------------------------------------
+
+    def _room_of(self, key: ChannelKey, now_ms: int) -> Room | None:
+        lease = self._leases.current(key, now_ms)
+        return None if lease is None else Room(scope=key.scope, channel_id=key.channel_id, term=lease.term)
+
+    def _tell_room(self, key: ChannelKey, make: Callable[[Room], ServerToWorker]) -> None:
+        now_ms = self._now_ms
+        room = self._room_of(key, now_ms)
+        if room is not None:
+            self._tell_worker(key, make(room), now_ms)
+
+    def _tell_worker(self, key: ChannelKey, message: ServerToWorker, now_ms: int) -> None:
+        worker = self._placement.worker_of(key)
+        if worker is not None:
+            self._push_control(self._workers[worker], message, now_ms)
+
+    def _push_control(self, worker: Member, message: ServerToWorker, now_ms: int) -> None:
+        self._push([worker], SERVER_AGENT, CONTROL_TYPE, now_ms, binary=_ENCODER.encode(message))
+
+    def _push_signal(self, members: Iterable[Member], signal: SfuSignal, now_ms: int) -> None:
+        self._push(members, SFU_AGENT, SIGNAL_TYPE, now_ms, content=msgspec.to_builtins(signal))
+
+    def _push(self, members: Iterable[Member], sender: str, type_: str, now_ms: int, **content: Any) -> None:
+        self._numbers += 1
+        message = Message(
+            delivery="live",
+            message_id=f"{sender}.{self._numbers}",
+            time_ms=self._membership.wall_ms(now_ms),
+            sender=sender,
+            identity=sender,
+            type=type_,
+            **content,
+        )
+        self._membership.push_live(members, EncodedFrame(message), now_ms)
+
+
+def _roster(present: list[str]) -> Callable[[Room], ServerToWorker]:
+    return lambda room: Roster(room=room, identities=present)
+
+
+def _participant(member: Member) -> Participant:
+    return Participant(
+        identity=member.identity,
+        session_id=member.session.session_id,
+        name=member.name,
+        operations=sorted(member.admission.operations),
+        expires_ms=UNSET if member.expires_ms is None else member.expires_ms,
+    )
