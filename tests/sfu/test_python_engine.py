@@ -132,6 +132,21 @@ def test_rebinding_leaves_no_jump_in_numbers_or_time() -> None:
     assert timestamp_distance(after[-1].timestamp, back.timestamp) == 1_000 * 90
 
 
+def test_what_comes_late_from_before_the_keyframe_is_not_for_a_newcomer() -> None:
+    call = Call()
+    cleo = call.world.peer("cleo")
+    early = cleo.slot()
+    call.world.bind(early, call.stream)
+    call.ann.send(1, KEYFRAME)
+    call.world.now_ms += 1_000
+    call.world.bind(call.leg, call.stream)
+    call.ann.send(3, KEYFRAME)
+    call.ann.send(2, DELTA)
+    call.ann.send(4, DELTA)
+    assert payloads(cleo.taken()) == [KEYFRAME, KEYFRAME, DELTA, DELTA]
+    assert payloads(call.ben.taken()) == [KEYFRAME, DELTA]
+
+
 def test_an_unbound_slot_carries_nothing_and_a_gone_one_is_unknown() -> None:
     call = Call()
     last = call.flowing()
