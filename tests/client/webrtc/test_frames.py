@@ -10,7 +10,7 @@ import av
 import pytest
 
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.client.webrtc.frames import audio_frame, copy_of, fill_plane, position_s, video_frame
+from peerbus.client.webrtc.frames import audio_frame, copy_of, fill_plane, position_s, video_frame, widened
 
 
 def pixels(height: int, width: int, depth: int) -> memoryview:
@@ -80,6 +80,15 @@ def test_a_copy_is_the_same_and_another() -> None:
         assert position_s(copy) == position_s(frame) is not None
         copy.pts = 99
         assert frame.pts != 99
+
+
+def test_one_channel_becomes_two_of_the_same_loudness() -> None:
+    samples = [5, -6, 7_000, -32_768]
+    wide = widened(audio_frame(array("h", samples), sample_rate=48_000, channels=1))
+    assert (wide.layout.name, wide.samples, wide.sample_rate) == ("stereo", 4, 48_000)
+    both = array("h", bytes(wide.planes[0])[:16])
+    assert both.tolist() == [sample for sample in samples for _ in range(2)]
+    assert widened(wide) is wide
 
 
 def test_rows_without_gaps_become_rows_with_gaps() -> None:

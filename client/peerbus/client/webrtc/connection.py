@@ -30,6 +30,8 @@ ANSWER_S: Final = 10.0
 """How long the answer to an offer may take, and the path to come up after it."""
 _LOOK_S: Final = 1.0
 
+_WORKER_AGAIN_S: Final = 0.5
+
 
 class Broken(Struct, frozen=True, kw_only=True):
     """Why a connection is over."""
@@ -205,12 +207,24 @@ class CallConnection:
         self._answer = asyncio.get_running_loop().create_future()
         try:
             async with asyncio.timeout(ANSWER_S):
-                await self._send(offer)
+                await self._send_patiently(offer)
                 return await self._answer
         except TimeoutError:
             raise PeerbusError(ErrorCode.TIMEOUT, "The SFU did not answer in time.") from None
         finally:
             self._answer = None
+
+    async def _send_patiently(self, offer: ClientSignal) -> None:
+        """A server that was started again may not know the worker yet over which media flows all the while."""
+        while True:
+            try:
+                await self._send(offer)
+            except PeerbusError as error:
+                if error.code is not ErrorCode.NO_WORKER or not self._is_up.is_set():
+                    raise
+                await asyncio.sleep(_WORKER_AGAIN_S)
+            else:
+                return
 
     def _take_refusal(self, refusal: Refused) -> None:
         """Publications that may be the reason are given up, the new ones first; else the connection is."""

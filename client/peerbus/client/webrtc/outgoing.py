@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import av
 
-from peerbus.client.webrtc.frames import BLOCK_SAMPLES, SAMPLE_RATE_HZ, position_s
+from peerbus.client.webrtc.frames import BLOCK_SAMPLES, SAMPLE_RATE_HZ, position_s, widened
 from peerbus.client.webrtc.sources import FrameSource
 from peerbus.protocol.signals import MediaKind
 
@@ -83,12 +83,13 @@ class Line:
         """The frame as blocks of 20 ms, 48 kHz, stereo; what is left over goes into the next block."""
         position = self._position_s(frame)
         if self._resampler is None or abs(position - self._next_sample / SAMPLE_RATE_HZ) > _JUMP_S:
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
             self._resampler = av.AudioResampler(
-                format="s16", layout="stereo", rate=SAMPLE_RATE_HZ, frame_size=BLOCK_SAMPLES
+                format="s16", layout=layout, rate=SAMPLE_RATE_HZ, frame_size=BLOCK_SAMPLES
             )
             self._next_sample = max(int(position * SAMPLE_RATE_HZ), self._next_sample)
         frame.pts = None
-        blocks = self._resampler.resample(frame)
+        blocks = [widened(block) for block in self._resampler.resample(frame)]
         for block in blocks:
             block.pts = self._next_sample
             block.time_base = Fraction(1, SAMPLE_RATE_HZ)
