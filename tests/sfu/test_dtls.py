@@ -23,7 +23,6 @@ from aiortc.rtcsctptransport import (
     InboundStream,
     RTCSctpCapabilities,
     RTCSctpTransport,
-    SackChunk,
     parse_packet,
 )
 from hypothesis import given, settings
@@ -37,7 +36,8 @@ from peerbus.sfu.negotiation import SCTP_PORT
 from peerbus.sfu.sdp import Fingerprint
 from peerbus.sfu.srtp import Profile, SrtpKeys
 from tests.support.examples import examples
-from tests.support.sctp_packets import IMPOSSIBLE, Wire, data_chunk, hostile, over, packet, pump
+from tests.support.sctp_association import Association, attack
+from tests.support.sctp_packets import IMPOSSIBLE, Wire, data_chunk, over
 from tests.support.work import at_most
 
 # --- the canary ---------------------------------------------------------------------------------------------------
@@ -310,52 +310,6 @@ async def test_too_many_channels_end_it() -> None:
 # --- an association under fire ------------------------------------------------------------------------------------
 
 
-class Association:
-    """The SFU's side of an association that is established, and the peer's way to write packets by hand."""
-
-    def __init__(self) -> None:
-        self.wire = Wire("server")
-        self.sctp = dtls._Sctp(over(self.wire))
-        self.ended: list[str] = []
-        self.messages: list[tuple[str, bytes | str]] = []
-        self.sctp.refuse = self.ended.append
-        self.sctp.on("datachannel", self._opened)
-
-    def _opened(self, channel: RTCDataChannel) -> None:
-        channel.on("message", lambda message: self.messages.append((channel.label, message)))
-
-    async def establish(self) -> None:
-        wire = Wire("client")
-        self.peer = RTCSctpTransport(over(wire))
-        await self.peer.start(None, SCTP_PORT)
-        await self.sctp.start(RTCSctpCapabilities(maxMessageSize=65_536), SCTP_PORT)
-        RTCDataChannel(self.peer, RTCDataChannelParameters(label="reliable", id=0))
-        await pump(self.peer, wire, self.sctp, self.wire)
-        assert self.sctp.state == "connected"
-
-    @property
-    def tag(self) -> int:
-        return int(self.sctp._local_verification_tag)
-
-    @property
-    def received(self) -> int:
-        newest = self.sctp._last_received_tsn
-        assert newest is not None
-        return int(newest)
-
-    async def feed(self, *chunks: bytes) -> None:
-        await self.sctp._handle_data(packet(*chunks, tag=self.tag))
-
-    def sacks(self) -> list[SackChunk]:
-        """What it acknowledged since the last call."""
-        sent, self.wire.sent = self.wire.sent, []
-        return [one for data in sent for one in parse_packet(data)[3] if isinstance(one, SackChunk)]
-
-    async def close(self) -> None:
-        await self.peer.stop()
-        await self.sctp.stop()
-
-
 async def test_what_is_out_of_order_is_put_in_order_and_acknowledged() -> None:
     one = Association()
     await one.establish()
@@ -440,21 +394,7 @@ async def test_what_is_impossible_is_counted_and_nothing_else_happens(data: byte
     await one.close()
 
 
-LINES_MAX = 150_000
-
-
 @settings(max_examples=examples(1))
 @given(seed=st.integers(0, 2**32))
 def test_nothing_that_a_peer_can_write_raises_or_takes_long(seed: int) -> None:
-    chance = random.Random(seed)
-
-    async def attack() -> None:
-        one = Association()
-        await one.establish()
-        for _ in range(12):
-            data = hostile(chance, tag=one.tag, received=one.received, sent=int(one.sctp._local_tsn))
-            with at_most(LINES_MAX):
-                await one.sctp._handle_data(data)
-        await one.close()
-
-    asyncio.run(attack())
+    asyncio.run(attack(random.Random(seed), 12))

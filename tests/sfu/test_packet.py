@@ -1,10 +1,14 @@
 """RTP headers: what is read, what is refused, what is written."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from peerbus.sfu.rtp.packet import RtpError, RtpPacket, extension_block, header, parse_rtp
+from tests.support.parsers import PARSERS, damaged
+from tests.support.vectors import load_vectors
 
 ONE_BYTE = {1: b"\x85", 3: b"abc"}
 VALUES = st.dictionaries(st.integers(1, 14), st.binary(min_size=1, max_size=16), max_size=6)
@@ -105,3 +109,18 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
         return
     assert isinstance(packet, RtpPacket)
     assert 12 <= packet.payload_start <= packet.payload_end <= len(packet.data)
+
+
+@given(seed=st.integers(0, 2**32))
+def test_damaged_packets_raise_nothing_else(seed: int) -> None:
+    parser = PARSERS["rtp"]
+    parser.accept(damaged(parser, random.Random(seed)))
+
+
+def test_samples_are_read() -> None:
+    assert all(PARSERS["rtp"].accept(data) for data in PARSERS["rtp"].samples())
+
+
+@pytest.mark.parametrize("text", load_vectors("packets/crashes")["rtp"])
+def test_what_once_went_wrong(text: str) -> None:
+    PARSERS["rtp"].accept(bytes.fromhex(text))

@@ -1,5 +1,7 @@
 """RTCP: known packets both ways, bad ones refused."""
 
+import random
+
 import pytest
 from aiortc.rtp import pack_remb_fci, unpack_remb_fci
 from hypothesis import given
@@ -21,6 +23,8 @@ from peerbus.sfu.rtp.rtcp import (
     source_description,
     write_rtcp,
 )
+from tests.support.parsers import PARSERS, damaged
+from tests.support.vectors import load_vectors
 
 SSRC = st.integers(0, 2**32 - 1)
 BLOCK = st.builds(
@@ -159,3 +163,18 @@ def test_padding_at_the_end_of_a_packet_is_no_part_of_it() -> None:
     assert parse_rtcp(bytes.fromhex("a1ce0003000000010000000200000004")) == [PictureLoss(1, 2)]
     with pytest.raises(RtcpError):
         parse_rtcp(bytes.fromhex("a1ce00020000000100000008"))
+
+
+@given(seed=st.integers(0, 2**32))
+def test_damaged_packets_raise_nothing_else(seed: int) -> None:
+    parser = PARSERS["rtcp"]
+    parser.accept(damaged(parser, random.Random(seed)))
+
+
+def test_samples_are_read() -> None:
+    assert all(PARSERS["rtcp"].accept(data) for data in PARSERS["rtcp"].samples())
+
+
+@pytest.mark.parametrize("text", load_vectors("packets/crashes")["rtcp"])
+def test_what_once_went_wrong(text: str) -> None:
+    PARSERS["rtcp"].accept(bytes.fromhex(text))

@@ -1,5 +1,7 @@
 """STUN: the test vectors of RFC 5769, aioice as the other implementation, and bad bytes."""
 
+import random
+
 import aioice.stun
 import pytest
 from hypothesis import given
@@ -17,6 +19,8 @@ from peerbus.sfu.stun import (
     write_stun,
     xor_address,
 )
+from tests.support.parsers import PARSERS, damaged
+from tests.support.vectors import load_vectors
 
 PASSWORD = b"VOkJxbRl1RmTxUk/WvJxBt"
 SAMPLE_REQUEST = bytes.fromhex(
@@ -83,3 +87,18 @@ def test_no_bytes_raise_anything_else(data: bytes) -> None:
             parse_stun(candidate)
         except StunError:
             continue
+
+
+@given(seed=st.integers(0, 2**32))
+def test_damaged_packets_raise_nothing_else(seed: int) -> None:
+    parser = PARSERS["stun"]
+    parser.accept(damaged(parser, random.Random(seed)))
+
+
+def test_samples_are_read() -> None:
+    assert all(PARSERS["stun"].accept(data) for data in PARSERS["stun"].samples())
+
+
+@pytest.mark.parametrize("text", load_vectors("packets/crashes")["stun"])
+def test_what_once_went_wrong(text: str) -> None:
+    PARSERS["stun"].accept(bytes.fromhex(text))

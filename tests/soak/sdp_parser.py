@@ -1,0 +1,15 @@
+"""Damaged and drawn inputs for the reader of offers: read, or refused by its own error. Scale: inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.soak.soak import Soak
+from tests.support.hammer import hammer
+
+
+def run(seed: int, scale: int) -> Mapping[str, object]:
+    return hammer("sdp", seed, scale)
+
+
+SOAK = Soak(run, full_scale=1_800_000, slice_scale=300)
