@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import wave
@@ -30,8 +31,11 @@ WAIT_S = 60.0
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    """A server with one worker."""
-    with ServerProcess(tmp_path / "data", "--sfu-workers", "1", "--sfu-port", "0") as the_server:
+    """A server with one worker; its port stays the same when it is restarted."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = ("--port", str(port), "--sfu-workers", "1", "--sfu-port", "0")
+    with ServerProcess(tmp_path / "data", *options) as the_server:
         yield the_server
         assert the_server.stop() == 0
 
@@ -148,14 +152,14 @@ async def test_two_programs_meet_in_a_call(link: str) -> None:
         assert all(entry.packets > 10 for entry in stats.received)
 
 
-def worker_of(server: ServerProcess) -> Process:
-    """The process of the worker."""
-    (worker,) = (
+def process_of(server: ServerProcess, module: str) -> Process:
+    """The process below the server that runs this."""
+    (found,) = (
         child
         for child in children(server.pid)
-        if b"peerbus.sfu" in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
+        if module.encode() in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
     )
-    return worker
+    return found
 
 
 async def test_the_call_comes_back_when_the_worker_is_killed(server: ServerProcess, link: str) -> None:
@@ -163,11 +167,33 @@ async def test_the_call_comes_back_when_the_worker_is_killed(server: ServerProce
         await ann.call.publish(picture(160, 120))
         assert await seen(bob, "ann") == (160, 120)
         before, _ = bob.connection
-        worker_of(server).kill()
+        process_of(server, "peerbus.sfu").kill()
         await until(lambda: not ann.call.is_connected and not bob.call.is_connected)
         await until(lambda: ann.call.is_connected and bob.call.is_connected)
         assert await seen(bob, "ann") == (160, 120)
         assert bob.connection[0] != before
+
+
+async def test_the_picture_goes_on_while_signaling_is_killed(server: ServerProcess, link: str) -> None:
+    async with calling(link, "ann", "bob") as (ann, bob):
+        await ann.call.publish(picture(160, 120))
+        assert await seen(bob, "ann") == (160, 120)
+        track = bob.track("ann", "video")
+        assert track is not None
+        before, _ = bob.connection
+        process_of(server, "peerbus.signaling").kill()
+        await until(lambda: not bob.agent.is_connected)
+        assert await seen(bob, "ann") == (160, 120)
+        await until(lambda: ann.agent.is_connected and bob.agent.is_connected)
+        assert await seen(bob, "ann") == (160, 120)
+        # Newcomers are told to those who were there before, and the other way round.
+        async with calling(link, "cy") as (cy,):
+            await cy.call.publish(tone(), sample_rate=48_000)
+            assert await seen(cy, "ann") == (160, 120)
+            assert await heard(bob, "cy") > -25
+        assert bob.connection[0] == before
+        assert not track.is_ended
+        assert ann.call.is_connected
 
 
 # --- programs -----------------------------------------------------------------------------------------------------
