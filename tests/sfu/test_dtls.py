@@ -234,6 +234,36 @@ async def test_a_certificate_that_is_not_the_offers_ends_it() -> None:
     await call.close()
 
 
+@pytest.mark.parametrize("algorithm", ["sha-1", "md5", "nonsense"])
+async def test_a_fingerprint_by_an_algorithm_that_is_not_taken_ends_it(algorithm: str) -> None:
+    call = Call(fingerprint=Fingerprint(algorithm, ":".join(["00"] * 32)))
+    await call.connect()
+    assert (call.keys, call.closed) == ([], ["the DTLS handshake failed"])
+    await call.close()
+
+
+async def test_junk_after_the_handshake_does_not_end_it() -> None:
+    call = Call()
+    await call.connect()
+    call.session.open_data(SCTP_PORT, 65_536)
+    chance = random.Random(4)
+    for kind in (20, 21, 22, 23, 63):
+        for _ in range(20):
+            junk = chance.randbytes(chance.randrange(1, 60))
+            call.session.receive(bytes((kind,)) + junk)
+            call.session.receive(
+                bytes((kind, 254, 253, 0, 0)) + bytes(6) + len(junk).to_bytes(2, "big") + junk
+            )
+            await asyncio.sleep(0)
+    sctp = RTCSctpTransport(call.client)
+    await sctp.start(RTCSctpCapabilities(maxMessageSize=65_536), SCTP_PORT)
+    RTCDataChannel(sctp, RTCDataChannelParameters(label="reliable"))
+    await until(lambda: bool(call.channels))
+    assert call.closed == []
+    await sctp.stop()
+    await call.close()
+
+
 async def test_junk_during_the_handshake_does_not_break_it() -> None:
     call = Call()
     chance = random.Random(3)

@@ -23,4 +23,4 @@ def run(seed: int, scale: int) -> Mapping[str, object]:
     return {"received": received, "refused": refused}
 
 
-SOAK = Soak(run, full_scale=60_000, slice_scale=10)
+SOAK = Soak(run, full_scale=110_000, slice_scale=10)

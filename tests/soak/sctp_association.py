@@ -19,4 +19,4 @@ def run(seed: int, scale: int) -> Mapping[str, object]:
     return {"packets": scale * _PACKETS, "refused": refused}
 
 
-SOAK = Soak(run, full_scale=40_000, slice_scale=20)
+SOAK = Soak(run, full_scale=70_000, slice_scale=20)

@@ -12,4 +12,4 @@ def run(seed: int, scale: int) -> Mapping[str, object]:
     return hammer("sdp", seed, scale)
 
 
-SOAK = Soak(run, full_scale=1_800_000, slice_scale=300)
+SOAK = Soak(run, full_scale=2_000_000, slice_scale=300)

@@ -12,4 +12,4 @@ def run(seed: int, scale: int) -> Mapping[str, object]:
     return hammer("stun", seed, scale)
 
 
-SOAK = Soak(run, full_scale=30_000_000, slice_scale=3000)
+SOAK = Soak(run, full_scale=28_000_000, slice_scale=3000)
