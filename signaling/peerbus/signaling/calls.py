@@ -61,8 +61,22 @@ _CALL_OPERATIONS: Final = frozenset(
 _NEW_ROOM_MS: Final = 3_000
 """A room that was placed this long ago must be in what its worker says it serves; else nobody is in it."""
 _RETRY_MS: Final = 500
+_NONE_CONNECTED: Final = (
+    "No media worker is connected. `peerbus serve` starts one unless --sfu-workers is 0; "
+    "`peerbus sfu --signaling URL` is one on another machine."
+)
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(WorkerToServer)
+
+
+class CallCounters(msgspec.Struct):
+    """What happened since the start; read by the metrics."""
+
+    forwarded: int = 0
+    delivered: int = 0
+    placements: int = 0
+    stale: int = 0
+    """What workers said of rooms that are not theirs, or not any more."""
 
 
 class _Call:
@@ -101,6 +115,8 @@ class Calls:
         self._reserved_until_ms = now_ms + self._leases.ttl_ms if was_serving else now_ms
         self._numbers = 0
         self._now_ms = now_ms
+        self._notes: list[str] = []
+        self.counters: Final = CallCounters()
         membership.on_leave = self.left
         membership.on_readmit = self.readmitted
 
@@ -108,8 +124,8 @@ class Calls:
 
     @property
     def is_serving(self) -> bool:
-        """Whether any room is placed."""
-        return bool(self._calls)
+        """Whether any room is placed, or waits for the worker that it had before a restart."""
+        return bool(self._calls) or self._now_ms < self._reserved_until_ms
 
     @property
     def workers(self) -> list[tuple[str, WorkerLoad, int]]:
@@ -127,6 +143,19 @@ class Calls:
     def rooms(self) -> int:
         """How many channels have a call."""
         return len(self._calls)
+
+    def worker_states(self) -> dict[str, int]:
+        """How many workers are `ready`, `draining` or `away` (their connection is lost)."""
+        states = {"ready": 0, "draining": 0, "away": 0}
+        for identity, member in self._workers.items():
+            is_draining = self._placement.load_of(identity).is_draining
+            states["away" if member.connection is None else "draining" if is_draining else "ready"] += 1
+        return states
+
+    def notes_to_log(self) -> list[str]:
+        """What the operator should read since the last call; empties the list."""
+        notes, self._notes = self._notes, []
+        return notes
 
     # --- clients ----------------------------------------------------------------------------------------------
 
@@ -148,12 +177,11 @@ class Calls:
         call = self._calls.get(key)
         if isinstance(signal, Offer):
             call = self._placed(key, now_ms)
-        if call is not None:
-            room = self._room_of(key, now_ms)
-            if room is not None:
-                self._tell_worker(
-                    key, Forward(room=room, participant=_participant(member), signal=signal), now_ms
-                )
+        room = None if call is None else self._room_of(key, now_ms)
+        if room is not None:
+            forward = Forward(room=room, participant=_participant(member), signal=signal)
+            self._tell_worker(key, forward, now_ms)
+            self.counters.forwarded += 1
         if frame.id is not UNSET:
             member.sent_count += 1
             ack = Ack(
@@ -161,7 +189,7 @@ class Calls:
                 promise="memory",
                 message_id=f"{member.session.session_id}.{member.sent_count}",
                 time_ms=self._membership.wall_ms(now_ms),
-                recipients=1,
+                recipients=0 if room is None else 1,
             )
             self._membership.reply(member, ack, now_ms)
 
@@ -174,22 +202,31 @@ class Calls:
         if now_ms < self._reserved_until_ms:
             # Whoever served it before the restart says so any moment.
             raise ProtocolError(ErrorCode.NO_WORKER, retry_after_ms=_RETRY_MS)
-        if not self._place(key, now_ms):
-            raise ProtocolError(ErrorCode.NO_WORKER, retry_after_ms=_RETRY_MS)
+        if call is not None and worker is not None and self._is_other_reachable(worker):
+            self._move(key, now_ms, "The media worker has not been heard of.")
+        elif worker is not None or not self._place(key, now_ms):
+            # A worker that is silent has its rooms back as soon as it speaks, where nobody else could take them.
+            text = "" if self._workers else _NONE_CONNECTED
+            raise ProtocolError(ErrorCode.NO_WORKER, text, retry_after_ms=_RETRY_MS)
         return self._calls[key]
+
+    def _reachable(self) -> set[str]:
+        return {identity for identity, member in self._workers.items() if member.connection is not None}
+
+    def _is_other_reachable(self, worker: str) -> bool:
+        return self._placement.choose(self._reachable() - {worker}) is not None
 
     def _place(self, key: ChannelKey, now_ms: int) -> bool:
         """Gives a channel to the best worker there is, under a new term."""
-        reachable = {identity for identity, member in self._workers.items() if member.connection is not None}
-        worker = self._placement.choose(reachable)
+        worker = self._placement.choose(self._reachable())
         if worker is None:
             return False
         self._leases.release(key, now_ms)
-        term = self._leases.propose(key, worker, now_ms, lowest=self._next_term(1))
-        self._leases.grant(key, term, now_ms)
+        self._leases.grant(key, worker, self._next_term(1), now_ms)
         self._placement.place(key, worker)
         call = self._calls.setdefault(key, _Call(now_ms))
         call.placed_at_ms = now_ms
+        self.counters.placements += 1
         return True
 
     def left(self, member: Member, code: ErrorCode) -> None:
@@ -220,7 +257,7 @@ class Calls:
             )
         try:
             message = _DECODER.decode(frame.binary)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ProtocolError(ErrorCode.BAD_REQUEST, f"Not a control message: {error}.") from None
         if isinstance(message, Announce):
             self._announced(member, message, now_ms)
@@ -242,16 +279,15 @@ class Calls:
 
     def _announced(self, member: Member, message: Announce, now_ms: int) -> None:
         worker = member.identity
+        if worker not in self._workers:
+            self._notes.append(f"media worker {member.name} is ready")
         self._workers[worker] = member
         self._placement.add(worker, member.name)
         for room in message.rooms:
             key = ChannelKey(room.scope, room.channel_id)
-            current = self._leases.current(key, now_ms)
-            if current is not None and (current.holder != worker or current.term != room.term):
-                self._push_control(member, Release(room=room), now_ms)
-                continue
-            if current is None and not self._adopt(key, worker, room.term, now_ms):
-                self._push_control(member, Release(room=room), now_ms)
+            is_its = self._leases.renew(key, worker, room.term, now_ms)
+            if not is_its and not self._adopt(key, worker, room.term, now_ms):
+                self._release(worker, room, now_ms)
                 continue
             call = self._calls.setdefault(key, _Call(now_ms))
             call.placed_at_ms = now_ms
@@ -259,19 +295,24 @@ class Calls:
             call.roster_at_ms = now_ms + self._membership.limits.resume_window_ms
 
     def _adopt(self, key: ChannelKey, worker: str, term: int, now_ms: int) -> bool:
-        """A room that a worker has served since before a restart stays with it; False if it was placed since."""
-        if self._next_term(term + 1) <= term:
+        """
+        A room that a worker has served since before a restart stays with it, unless a later term is known.
+
+        Of two that come back with the same room, the one with the later term has it, whichever comes first.
+        """
+        self._next_term(term + 1)  # Whatever is placed from now on is later.
+        former = self._leases.current(key, now_ms)
+        if not self._leases.adopt(key, worker, term, now_ms):
             return False
-        try:
-            granted = self._leases.propose(key, worker, now_ms, lowest=term)
-        except ValueError:
-            return False
-        if granted != term:
-            self._leases.withdraw(key, granted)
-            return False
-        self._leases.grant(key, term, now_ms)
+        if former is not None and former.holder in self._workers:
+            room = Room(scope=key.scope, channel_id=key.channel_id, term=former.term)
+            self._release(former.holder, room, now_ms)
         self._placement.place(key, worker)
         return True
+
+    def _release(self, worker: str, room: Room, now_ms: int) -> None:
+        self.counters.stale += 1
+        self._push_control(self._workers[worker], Release(room=room), now_ms)
 
     def _loaded(self, worker: str, message: Load, now_ms: int) -> None:
         self._placement.report(
@@ -285,8 +326,7 @@ class Calls:
         served = {ChannelKey(room.scope, room.channel_id): room.term for room in message.rooms}
         for key, term in served.items():
             if not self._leases.renew(key, worker, term, now_ms):
-                room = Room(scope=key.scope, channel_id=key.channel_id, term=term)
-                self._push_control(self._workers[worker], Release(room=room), now_ms)
+                self._release(worker, Room(scope=key.scope, channel_id=key.channel_id, term=term), now_ms)
         for key in self._placement.rooms_of(worker):
             call = self._calls[key]
             if key not in served and now_ms - call.placed_at_ms > _NEW_ROOM_MS:
@@ -298,6 +338,11 @@ class Calls:
     def _deliver(self, worker: str, message: Deliver, now_ms: int) -> None:
         key = ChannelKey(message.room.scope, message.room.channel_id)
         if not self._leases.is_held(key, worker, message.room.term, now_ms):
+            name, term = self._placement.name_of(worker), message.room.term
+            self._notes.append(
+                f"media worker {name} spoke for a room that it does not hold under term {term}"
+            )
+            self._release(worker, message.room, now_ms)
             return
         channel = self._membership.channels.get(key)
         if channel is None:
@@ -305,10 +350,13 @@ class Calls:
         wanted = set(message.identities)
         members = [one for one in channel.members.values() if not wanted or one.identity in wanted]
         self._push_signal(members, message.signal, now_ms)
+        self.counters.delivered += len(members)
 
     def _lose_worker(self, worker: str, now_ms: int, reason: str) -> None:
-        del self._workers[worker]
-        for key in self._placement.remove(worker):
+        name = self._workers.pop(worker).name
+        rooms = self._placement.remove(worker)
+        self._notes.append(f"media worker {name} is gone, with {len(rooms)} rooms")
+        for key in rooms:
             self._leases.release(key, now_ms)
             self._tell_restart(key, now_ms, reason)
 
@@ -338,10 +386,14 @@ class Calls:
     def tick(self, now_ms: int) -> None:
         """Leases that ran out, and rosters that are due."""
         self._now_ms = now_ms
-        for lease in self._leases.lapsed(now_ms):
-            if self._placement.worker_of(lease.key) == lease.holder:
-                self._move(lease.key, now_ms, "The media worker has not been heard of.")
-        self._leases.forget(now_ms, lowest=1 << 62)
+        for key in list(self._calls):
+            worker = self._placement.worker_of(key)
+            if worker is None or self._leases.current(key, now_ms) is not None:
+                continue
+            # Where nobody else could take the room, the worker may yet go on with it.
+            if self._is_other_reachable(worker):
+                self._move(key, now_ms, "The media worker has not been heard of.")
+        self._leases.forget(now_ms)
         for key, call in self._calls.items():
             if call.roster_at_ms is not None and now_ms >= call.roster_at_ms:
                 call.roster_at_ms = None

@@ -179,7 +179,7 @@ async def _read(
     member: Member,
 ) -> None:
     limits = server.limits
-    pace = ReadingPace(limits.frames_per_s)
+    pace = ReadingPace(server.membership.limits_of(member.admission).frames_per_s)
     bad_frames = 0
     try:
         while (data := await _next_message(ws)) is not None:

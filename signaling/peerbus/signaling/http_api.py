@@ -220,13 +220,19 @@ class HttpApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         membership = self._server.membership
+        calls = self._server.calls
+        states = {} if calls is None else calls.worker_states()
+        # Workers and the channel they are in are not what is asked for.
+        services = sum(states.values())
         return web.json_response(
             {
                 "name": "peerbus",
                 "version": self._server.version,
                 "uptime_ms": self._server.now_ms() - self._server.started_ms,
-                "channels": len(membership.channels),
-                "members": len(membership.members),
+                "channels": len(membership.channels) - bool(services),
+                "members": len(membership.members) - services,
+                "workers": states.get("ready", 0),
+                "rooms": 0 if calls is None else calls.rooms,
                 "demo": self._config.is_demo_on,
             },
             headers=_NO_STORE,

@@ -242,6 +242,10 @@ class Membership:
         if any(len(capability) > 64 for capability in connect.capabilities):
             raise ProtocolError(ErrorCode.BAD_REQUEST, "A capability has at most 64 characters.")
 
+    def limits_of(self, admission: Admission) -> Limits:
+        """The limits of one session."""
+        return self._worker_limits if admission.is_service else self.limits
+
     def check_attributes(self, attributes: dict[str, Any]) -> None:
         """Raises `ProtocolError` (`too_large`) beyond the limit."""
         size = len(msgspec.msgpack.encode(attributes))
@@ -272,7 +276,7 @@ class Membership:
             lineage=joining.lineage,
             project=joining.project,
             order=order,
-            limits=self._worker_limits if is_service else self.limits,
+            limits=self.limits_of(joining.admission),
             now_ms=now_ms,
         )
         self._begin(member, joining, now_ms)
@@ -326,7 +330,7 @@ class Membership:
                 self._effects[index] = replace(effect, member=None)
 
     def _begin(self, member: Member, joining: Joining, now_ms: int) -> None:
-        limits = self._worker_limits if joining.admission.is_service else self.limits
+        limits = self.limits_of(joining.admission)
         member.begin(joining.connect, joining.admission, limits, joining.connection, joining.peer, now_ms)
         member.credential = joining.credential
         self._plan_warning(member, now_ms)
@@ -353,7 +357,7 @@ class Membership:
         live_seq: int,
         now_ms: int,
     ) -> None:
-        channel, session, limits = member.channel, member.session, self.limits
+        channel, session, limits = member.channel, member.session, self.limits_of(member.admission)
         admission = member.admission
         connected = Connected(
             id=joining.connect.id,
@@ -400,7 +404,7 @@ class Membership:
     def readmit(self, member: Member, admission: Admission, credential: str, now_ms: int) -> None:
         """A new credential for a member: from now on it sees and may do what that allows."""
         received, saw_presence = member.receives, member.pushes_presence
-        member.admit(admission, self.limits, now_ms)
+        member.admit(admission, self.limits_of(admission), now_ms)
         member.credential = credential
         self._plan_warning(member, now_ms)
         if member.receives is not received:

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
+from peerbus.signaling.calls import Calls
 from peerbus.signaling.server import Server
 
 
@@ -57,3 +58,26 @@ class ServerMetrics(Collector):
             "peerbus_live_resets", "Live classes that overflowed.", counters.live_resets
         )
         yield CounterMetricFamily("peerbus_errors", "Requests refused.", counters.errors)
+        if self._server.calls is not None:
+            yield from _of_calls(self._server.calls)
+
+
+def _of_calls(calls: Calls) -> Iterator[Metric]:
+    states = GaugeMetricFamily("peerbus_workers", "Media workers by state.", labels=["state"])
+    for state, count in calls.worker_states().items():
+        states.add_metric([state], count)
+    yield states
+    yield GaugeMetricFamily("peerbus_rooms", "Channels with a call.", calls.rooms)
+    participants = sum(load.participants for _name, load, _rooms in calls.workers)
+    yield GaugeMetricFamily("peerbus_participants", "Participants of calls.", participants)
+    counters = calls.counters
+    yield CounterMetricFamily("peerbus_placements", "Rooms given to workers.", counters.placements)
+    signals = CounterMetricFamily(
+        "peerbus_signals", "Signals passed on, by whom they are for.", labels=["to"]
+    )
+    signals.add_metric(["worker"], counters.forwarded)
+    signals.add_metric(["member"], counters.delivered)
+    yield signals
+    yield CounterMetricFamily(
+        "peerbus_stale_terms", "What workers said of rooms that are not theirs.", counters.stale
+    )

@@ -44,7 +44,7 @@ from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
 from peerbus.signaling.quota import NO_QUOTA
-from peerbus.signaling.terms import Terms
+from peerbus.signaling.terms import Terms, TermsError
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
@@ -85,7 +85,9 @@ class Server:
         self.calls: Final = (
             None
             if terms is None
-            else Calls(self.membership, terms.next, was_serving=terms.was_serving, now_ms=_monotonic_ms())
+            else Calls(
+                self.membership, self._next_term, was_serving=terms.was_serving, now_ms=_monotonic_ms()
+            )
         )
         self.hub: Final = Hub(self.membership, self.calls)
         self.log: Final = log
@@ -236,6 +238,9 @@ class Server:
 
     def _run(self) -> None:
         self._is_scheduled = False
+        if self.calls is not None:
+            for note in self.calls.notes_to_log():
+                _log.info("%s", note)
         for effect in self.membership.effects_to_do():
             try:
                 self._do(effect)
@@ -411,7 +416,19 @@ class Server:
         assert self.calls is not None
         assert self._terms is not None
         self.calls.tick(now_ms)
-        self._terms.note_serving(self.calls.is_serving)
+        try:
+            self._terms.note_serving(self.calls.is_serving)
+        except TermsError as error:
+            # Noted by a later tick; until then a restart may give a room to another worker a moment too early.
+            _log.error("%s", error)
+
+    def _next_term(self, lowest: int) -> int:
+        assert self._terms is not None
+        try:
+            return self._terms.next(lowest)
+        except TermsError as error:
+            _log.error("a call could not be placed: %s", error)
+            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "The call could not be placed.") from None
 
     def _refresh_keys(self) -> None:
         try:

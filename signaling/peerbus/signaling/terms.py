@@ -39,24 +39,23 @@ class Terms:
             raise TermsError(f"{self._path} cannot be read: {error}") from None
         self._next = self._end
         self._is_serving = False
-        self._store(self._next + _BLOCK)
+        self._store(self._next + _BLOCK, is_serving=self.was_serving)
 
     def next(self, lowest: int) -> int:
         """A term that is at least `lowest`, and higher than all before."""
         term = max(self._next, lowest)
         if term >= self._end:
-            self._store(term + _BLOCK)
+            self._store(term + _BLOCK, is_serving=self._is_serving)
         self._next = term + 1
         return term
 
     def note_serving(self, is_serving: bool) -> None:
         """Whether any worker holds a room now."""
         if is_serving is not self._is_serving:
-            self._is_serving = is_serving
-            self._store(self._end)
+            self._store(self._end, is_serving=is_serving)
 
-    def _store(self, end: int) -> None:
-        text = json.dumps({"end": end, "is_serving": self._is_serving})
+    def _store(self, end: int, *, is_serving: bool) -> None:
+        text = json.dumps({"end": end, "is_serving": is_serving})
         new = self._path.with_name("terms.new")
         try:
             with open(new, "w", encoding="utf-8") as file:
@@ -71,4 +70,4 @@ class Terms:
                 os.close(folder)
         except OSError as error:
             raise TermsError(f"{self._path} cannot be written: {error.strerror}") from None
-        self._end = end
+        self._end, self._is_serving = end, is_serving
