@@ -6,6 +6,7 @@ Owns the fixtures `call_server` and `somebody`. Media go past the network paths,
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Final
@@ -18,54 +19,68 @@ from playwright.async_api import Browser
 from tests.e2e.caller import KEEP_CONNECTIONS, Caller
 from tests.e2e.conftest import Pages
 from tests.e2e.network_path import NetworkPath
-from tests.support.processes import Process, children
+from tests.support.processes import children
 from tests.support.server_process import ServerProcess
 
 
+class CallServer:
+    """Signaling and a media worker, under their supervisor."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._process: Final = process
+        self.port = self._next_port()
+
+    def kill(self, module: str) -> None:
+        """SIGKILL to the process of `peerbus.signaling` or `peerbus.sfu`; the supervisor starts another."""
+        (child,) = (
+            child
+            for child in children(self._process.pid)
+            if module in Path(f"/proc/{child.pid}/cmdline").read_text("utf-8").split("\0")
+        )
+        child.kill()
+
+    def came_back(self) -> None:
+        """Waits until signaling was started anew, on another port."""
+        self.port = self._next_port()
+
+    def _next_port(self) -> int:
+        port = urlsplit(self._process.next_address()).port
+        assert port is not None
+        return port
+
+
 @pytest.fixture(scope="session")
-def call_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """Signaling and a media worker, under their supervisor; `url_of` has its address."""
+def call_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CallServer]:
+    """The server of all tests about calls."""
     options = ("--sfu-workers", "1", "--sfu-port", "0", "--advertise", "127.0.0.1")
     with ServerProcess(tmp_path_factory.mktemp("calls"), *options) as process:
-        _ADDRESSES[process] = process.next_address()
-        yield process
-
-
-_ADDRESSES: Final[dict[ServerProcess, str]] = {}
-
-
-def url_of(server: ServerProcess) -> str:
-    """`http://localhost:…`."""
-    return _ADDRESSES[server]
-
-
-def child_of(server: ServerProcess, module: str) -> Process:
-    """The process that the supervisor runs for a module: `peerbus.signaling` or `peerbus.sfu`."""
-    (child,) = (
-        child
-        for child in children(server.pid)
-        if module in Path(f"/proc/{child.pid}/cmdline").read_text("utf-8").split("\0")
-    )
-    return child
+        yield CallServer(process)
+        assert process.stop() == 0
 
 
 class Callers:
     """Brings people to the page, each by a network path of their own; media go around it."""
 
-    def __init__(self, server: str, new_page: Pages) -> None:
+    def __init__(self, server: CallServer, new_page: Pages) -> None:
         self.pages: Final = new_page
-        self._port: Final = urlsplit(server).port or 80
+        self._server: Final = server
         self._paths: Final[list[NetworkPath]] = []
 
     async def __call__(self, browser: Browser, script: str = "") -> Caller:
         """Somebody at an empty page, in which `script` runs before those of the page."""
-        path = NetworkPath(self._port)
+        path = NetworkPath(self._server.port)
         await path.open()
         self._paths.append(path)
         page = await self.pages(browser)
         # Pages are used again by other tests, on other addresses.
         await page.add_init_script(f'if (location.origin === "{path.url}") {{ {KEEP_CONNECTIONS}{script} }}')
         return Caller(page, path)
+
+    async def server_came_back(self) -> None:
+        """Waits until signaling was started anew; all paths lead there."""
+        await asyncio.to_thread(self._server.came_back)
+        for path in self._paths:
+            path.server_port = self._server.port
 
     async def close(self) -> None:
         """Nobody is there any more."""
@@ -75,8 +90,8 @@ class Callers:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def somebody(call_server: ServerProcess, new_page: Pages) -> AsyncIterator[Callers]:
+async def somebody(call_server: CallServer, new_page: Pages) -> AsyncIterator[Callers]:
     """`ada = await somebody(browser)`."""
-    callers = Callers(url_of(call_server), new_page)
+    callers = Callers(call_server, new_page)
     yield callers
     await callers.close()

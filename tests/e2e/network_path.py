@@ -22,7 +22,8 @@ class NetworkPath:
         self.websockets_refused = 0
         self.sent = bytearray()
         """All that the client sent; WebSocket frames are masked (RFC 6455, section 5.3), and cannot be read in it."""
-        self._server_port: Final = server_port
+        self.server_port = server_port
+        """Where it leads; a server that starts anew may be found elsewhere."""
         self._is_cut = False
         self._listener: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -71,7 +72,7 @@ class NetworkPath:
             writer.transport.abort()
             return
         try:
-            server = await asyncio.open_connection("127.0.0.1", self._server_port)
+            server = await asyncio.open_connection("127.0.0.1", self.server_port)
         except OSError:
             # Nobody listens there for now.
             writer.transport.abort()

@@ -410,6 +410,15 @@ describe("publishing", () => {
     expect(world.peer.transceivers).toHaveLength(7);
   });
 
+  test("of a stream takes one offer", async () => {
+    make();
+    await connected();
+    void webrtc.publish(new FakeStream(new FakeTrack("audio"), new FakeTrack("video")).native);
+    await answer();
+    expect(signals("offer").map(({ tracks }) => (tracks as unknown[]).length)).toEqual([0, 2]);
+    expect(webrtc.publications.every(({ isPublished }) => isPublished)).toBe(true);
+  });
+
   test("during an offer waits for the next one, and is not judged by the first answer", async () => {
     make();
     await connected();

@@ -281,7 +281,8 @@ export class Call {
 
   private offerAgain(options: { isIceRestart?: boolean } = {}): void {
     this.negotiation.want(options);
-    void this.offer();
+    // Once for all that is asked for in one turn, such as the tracks of a stream.
+    queueMicrotask(() => void this.offer());
   }
 
   private async offer(): Promise<void> {

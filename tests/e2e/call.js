@@ -1,0 +1,62 @@
+// A call made with the public SDK in this page, held by a test.
+// Owns what the test can ask for. Needs /sdk/web-agent.js and /sdk/web-agent.webrtc.js.
+
+window.calls = {
+  /** Joins, publishes a made-up camera and microphone, and notes what comes. */
+  async join(channelName, agentName, { media = true } = {}) {
+    const agent = new AgentConnection();
+    const call = { agent, data: [], ended: [], errors: [], offers: 0 };
+    // Every offer counts: members who come and go must cost nobody one.
+    const send = agent.sendMessage.bind(agent);
+    agent.sendMessage = (message) => {
+      if (message.content?.kind === "offer") call.offers += 1;
+      return send(message);
+    };
+    const webrtc = new WebRTCHelper(agent);
+    call.webrtc = webrtc;
+    webrtc.onDataReceived = (data, name) =>
+      call.data.push([name, data instanceof Uint8Array ? [...data] : data]);
+    webrtc.onTrackEnded = (_, { peer }) => call.ended.push(peer.name);
+    webrtc.onError = ({ code }) => call.errors.push(code);
+    webrtc.onTrack = (track, { stream }) => {
+      if (track.kind !== "video") return;
+      const video = document.createElement("video");
+      Object.assign(video, { srcObject: stream, autoplay: true, playsInline: true });
+      document.body.append(video);
+    };
+    const connecting = agent.connect({ channelName, agentName, resumeKey: false });
+    window.call = call;
+    if (media) {
+      const stream = await navigator.mediaDevices.getUserMedia({
+        audio: true,
+        video: { width: 320, height: 240 },
+      });
+      call.published = await webrtc.publish(stream).catch(async (error) => {
+        // What the agent says tells more than that the call is over.
+        await connecting;
+        throw new Error(`${error.code}: ${JSON.stringify(webrtc.state)}`);
+      });
+    }
+    await connecting;
+  },
+
+  /** The names of everybody else, and of whom something is received, by media. */
+  look() {
+    const { webrtc } = window.call;
+    return {
+      isConnected: webrtc.isConnected,
+      peers: webrtc.peers.map(({ name }) => name).sort(),
+      tracks: webrtc.tracks.map(({ info }) => `${info.peer.name} ${info.publication.media}`).sort(),
+    };
+  },
+
+  /** What came of sending: true, false or the code of the error. */
+  async send(payload, options) {
+    try {
+      return await window.call.webrtc.sendData(payload, options);
+    } catch (error) {
+      if (!(error instanceof peerbus.PeerbusError)) throw error;
+      return error.code;
+    }
+  },
+};
