@@ -131,6 +131,31 @@ def test_a_final_code_does_not_wait_for_a_crashed_child() -> None:
     assert machine.deadline() is None
 
 
+@pytest.mark.parametrize("code", [0, 1, 2])
+def test_the_others_go_on_without_one_that_is_not_essential(code: int) -> None:
+    optional = RestartPolicy(is_essential=False)
+    machine = Supervision({"signaling": POLICY, "sfu-1": optional}, GRACE_MS)
+    machine.tick(0)
+    assert "going on without it" in delay_said(machine.exited("sfu-1", code, 100))
+    assert machine.deadline() is None
+    assert machine.stop(200) == [Terminate("signaling")]
+    assert machine.exited("signaling", 0, 300) == [Finish(0)]
+
+
+def test_one_that_is_not_essential_is_started_again_after_a_crash() -> None:
+    machine = Supervision({"signaling": POLICY, "sfu-1": RestartPolicy(is_essential=False)}, GRACE_MS)
+    machine.tick(0)
+    assert "starting it again" in delay_said(machine.exited("sfu-1", -signal.SIGKILL, 100))
+    assert machine.tick(350) == [Start("sfu-1")]
+
+
+def test_the_whole_ends_with_what_is_essential() -> None:
+    machine = Supervision({"signaling": POLICY, "sfu-1": RestartPolicy(is_essential=False)}, GRACE_MS)
+    machine.tick(0)
+    assert machine.exited("signaling", 2, 100) == [Terminate("sfu-1")]
+    assert machine.exited("sfu-1", 0, 200) == [Finish(2)]
+
+
 def test_stop_asks_and_waits() -> None:
     machine = running("signaling", "sfu-1")
     assert machine.stop(1000) == [Terminate("signaling"), Terminate("sfu-1")]
