@@ -347,6 +347,19 @@ def test_a_lost_worker_s_room_is_placed_anew_under_a_higher_term() -> None:
     assert forwarded(stage, second).room.term == restart.term
 
 
+def test_a_worker_that_goes_while_the_disk_is_full_is_gone() -> None:
+    stage = Stage()
+    worker, ann = stage.worker(), stage.join("ann")
+    stage.signals(ann)
+    stage.worker("peerbus:sfu-2")
+    stage.is_disk_full = True
+    stage.membership.remove(worker, "left", ErrorCode.CLOSED)
+    assert stage.calls.worker_states()["ready"] == 1
+    assert stage.got(ann) == []
+    stage.is_disk_full = False
+    assert isinstance(stage.signals(ann), Ack)
+
+
 def test_a_worker_that_was_started_again_takes_its_name_but_not_its_rooms() -> None:
     stage = Stage()
     first, ann = stage.worker(process="pid 1"), stage.join("ann")

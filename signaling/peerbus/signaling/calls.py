@@ -371,8 +371,13 @@ class Calls:
         channel = self._membership.channels.get(key)
         if call is None or channel is None:
             return
-        lease = self._leases.current(key, now_ms) if self._place(key, now_ms) else None
-        term = self._next_term(1) if lease is None else lease.term
+        try:
+            lease = self._leases.current(key, now_ms) if self._place(key, now_ms) else None
+            term = self._next_term(1) if lease is None else lease.term
+        except ProtocolError as error:
+            # Clients notice by themselves that nothing comes any more, and offer again.
+            self._notes.append(f"a call could not be placed anew: {error.message}")
+            return
         # Who is in the call is its worker's to know; to the others it means nothing.
         self._push_signal(channel.members.values(), Restart(term=term, reason=reason), now_ms)
 
