@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import struct
 
@@ -24,7 +25,7 @@ from peerbus.sfu.rtp.sequence import sequence_distance, timestamp_distance
 from peerbus.sfu.srtp import Profile
 from peerbus.sfu.srtp_session import SrtpSession
 from tests.support.engine_noise import full_world, throw
-from tests.support.engine_peers import DELTA, KEYFRAME, OPUS, VP8, EngineWorld
+from tests.support.engine_peers import DELTA, KEYFRAME, OPUS, VP8, EnginePeer, EngineWorld
 
 THEIR_VP8 = StreamCodec(payload_type=120, name="vp8", clock_rate_hz=90_000, repair_payload_type=124)
 H264 = StreamCodec(payload_type=102, name="h264", clock_rate_hz=90_000, repair_payload_type=103)
@@ -488,18 +489,90 @@ def test_nobody_is_asked_for_keyframes_that_nobody_watches() -> None:
     assert call.ann.heard(PictureLoss) == []
 
 
-def test_a_publishers_clock_reaches_its_subscribers_on_their_own_time_line() -> None:
+def clocks(peer: EnginePeer) -> list[SenderReport]:
+    return [one for one in peer.heard(SenderReport) if isinstance(one, SenderReport)]
+
+
+def seconds(earlier: int, later: int) -> float:
+    return (later - earlier) / 2**32
+
+
+def test_a_publishers_clock_reaches_its_subscribers_every_second_on_their_own_time_line() -> None:
     call = Call()
     last = call.flowing()
     packets = call.ben.taken()
-    report = SenderReport(1_000, 0xE000_0000_8000_0000, 3_000 * (last + 1), 99, 9_999)
-    assert call.ann.send_rtcp(report)
-    (got,) = call.ben.heard(SenderReport)
-    assert isinstance(got, SenderReport)
-    assert got.ssrc == 5_000
-    assert got.ntp_time == report.ntp_time
-    assert timestamp_distance(packets[-1].timestamp, got.rtp_timestamp) == 3_000
-    assert (got.packets, got.octets) == (3, sum(len(packet.payload) for packet in packets))
+    # What is sent now has the timestamp after the last one.
+    assert call.ann.send_rtcp(SenderReport(1_000, 0xE000_0000_8000_0000, 3_000 * (last + 1), 99, 9_999))
+    call.world.pass_time(20)
+    (first,) = clocks(call.ben)
+    assert first.ssrc == 5_000
+    assert timestamp_distance(packets[-1].timestamp, first.rtp_timestamp) == pytest.approx(
+        3_000 + 90 * 20, abs=1
+    )
+    assert (first.packets, first.octets) == (3, sum(len(packet.payload) for packet in packets))
+    call.world.pass_time(3_000)
+    reports = [first, *clocks(call.ben)]
+    assert len(reports) == 4
+    for earlier, later in itertools.pairwise(reports):
+        assert seconds(earlier.ntp_time, later.ntp_time) == pytest.approx(1)
+        assert timestamp_distance(earlier.rtp_timestamp, later.rtp_timestamp) == pytest.approx(90_000, abs=1)
+
+
+def test_sound_and_picture_of_one_publisher_stay_together() -> None:
+    world = EngineWorld()
+    ann, ben = world.peer("ann"), world.peer("ben")
+    picture, sound = ann.publish("0"), ann.publish("1", codecs=(OPUS,), ssrcs=(2_000,))
+    world.bind(ben.slot("v", primary=5_000), picture)
+    world.bind(ben.slot("a", codecs=(OPUS,), primary=6_000, repair=None), sound)
+    ann.send(1, KEYFRAME, timestamp=70_000)
+    ann.send(1, b"sound", ssrc=2_000, payload_type=111, timestamp=10_000)
+    seen = {packet.ssrc: packet.timestamp for packet in ben.taken()}
+    # At one moment of hers, 40 ms before the packets; the reports come at different times.
+    moment = 0xDDDD_0000_0000_0000
+    assert ann.send_rtcp(SenderReport(1_000, moment, 70_000 - 3_600, 1, 1))
+    world.pass_time(700)
+    later = moment + (2 << 32)
+    assert ann.send_rtcp(SenderReport(2_000, later, 10_000 - 1_920 + 96_000, 1, 1))
+    world.pass_time(1_000)
+    by_ssrc = {report.ssrc: report for report in clocks(ben)}
+    # When was each packet sampled, by the reports?
+    picture_at = (
+        by_ssrc[5_000].ntp_time
+        - (timestamp_distance(seen[5_000], by_ssrc[5_000].rtp_timestamp) << 32) // 90_000
+    )
+    sound_at = (
+        by_ssrc[6_000].ntp_time
+        - (timestamp_distance(seen[6_000], by_ssrc[6_000].rtp_timestamp) << 32) // 48_000
+    )
+    assert abs(seconds(picture_at, sound_at)) < 0.001
+
+
+def test_a_slots_clock_does_not_jump_with_the_publisher() -> None:
+    call = Call()
+    cleo = call.world.peer("cleo")
+    other = cleo.publish()
+    last = call.flowing()
+    call.ann.send_rtcp(SenderReport(1_000, 0xE000 << 48, 3_000 * last, 1, 1))
+    call.world.pass_time(2_000)
+    # Her clock is of last year, and her timestamps begin elsewhere.
+    call.world.bind(call.leg, other)
+    cleo.send(9, KEYFRAME, timestamp=4_000_000_000)
+    cleo.send_rtcp(SenderReport(1_000, 0xD000 << 48, 4_000_000_000, 1, 1))
+    call.world.pass_time(2_000)
+    reports = clocks(call.ben)
+    assert len(reports) == 4
+    for earlier, later in itertools.pairwise(reports):
+        passed = seconds(earlier.ntp_time, later.ntp_time)
+        assert passed == pytest.approx(1)
+        ticks = timestamp_distance(earlier.rtp_timestamp, later.rtp_timestamp)
+        assert ticks == pytest.approx(90_000 * passed, abs=9_000)
+
+
+def test_no_clock_is_told_that_is_not_known() -> None:
+    call = Call()
+    call.flowing()
+    call.world.pass_time(2_000)
+    assert clocks(call.ben) == []
 
 
 def test_a_flood_of_sender_reports_is_not_multiplied() -> None:
@@ -508,7 +581,19 @@ def test_a_flood_of_sender_reports_is_not_multiplied() -> None:
     report = SenderReport(1_000, 1, 2, 3, 4)
     for _ in range(30):
         assert call.ann.send_rtcp(*[report] * 40)
-    assert len(call.ben.heard(SenderReport)) == 1
+    call.world.pass_time(2_000)
+    assert len(clocks(call.ben)) == 2
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("timestamp", [0, 2**31, 2**32 - 1])
+def test_no_clock_is_too_strange(moment: int, timestamp: int) -> None:
+    call = Call()
+    call.flowing()
+    assert call.ann.send_rtcp(SenderReport(1_000, moment, timestamp, 3, 4))
+    assert call.ann.send_rtcp(SenderReport(1_000, 2**64 - 1 - moment, timestamp, 3, 4))
+    call.world.pass_time(2_000)
+    assert len(clocks(call.ben)) == 2
 
 
 def test_a_report_of_another_source_is_nobodys() -> None:
@@ -516,7 +601,8 @@ def test_a_report_of_another_source_is_nobodys() -> None:
     call.flowing()
     for ssrc in (1_001, 77, 5_000):
         assert call.ann.send_rtcp(SenderReport(ssrc, 1, 2, 3, 4))
-    assert call.ben.heard(SenderReport) == []
+    call.world.pass_time(2_000)
+    assert clocks(call.ben) == []
 
 
 def test_publishers_hear_how_their_streams_arrive_and_what_they_may_send() -> None:

@@ -55,7 +55,8 @@ VIDEO_BITRATE_BPS: Final = 2_500_000
 """What a publisher is told it may send for each video stream, until an estimate of the subscribers' paths exists."""
 _SSRCS_MAX: Final = 256
 """Of one peer in its whole life: publishing anew takes new ones."""
-_REPORTS_APART_MS: Final = 100
+_NTP_START_S: Final = 3_900_000_000
+"""What the monotonic clock's 0 is called in sender reports; they only ever compare times with each other."""
 _RESENT_PER_TICK: Final = 64
 """So many of the packets that a subscriber says it lost are looked up for it."""
 _RESEND_AGAIN_MS: Final = 20
@@ -90,7 +91,8 @@ class _Stream:
         """The newest packet that was forwarded: extended number, timestamp, and when."""
         self.newest_timestamp = 0
         self.newest_at_ms = 0
-        self.report_passed_at_ms = -_REPORTS_APART_MS
+        self.clock: tuple[int, int] | None = None
+        """A moment in the SFU's NTP time, and the RTP timestamp that belongs to it."""
 
     def begin(self, ssrc: int, codec: StreamCodec) -> None:
         """The first packet of a source: what was known of an earlier one no longer holds."""
@@ -99,6 +101,7 @@ class _Stream:
             leg.begin()
         self.ssrc = ssrc
         self.newest = -1
+        self.clock = None
         self.extender = SequenceExtender()
         self.clock_rate_hz = codec.clock_rate_hz
         self.reception = Reception(codec.clock_rate_hz)
@@ -194,6 +197,8 @@ class _Peer:
         self.seen: set[int] = set()
         self.legs_by_ssrc: dict[int, _Leg] = {}
         self.ssrc = random.getrandbits(32)
+        self.clock_offset: int | None = None
+        """From its NTP time to the SFU's, by its first sender report."""
 
 
 class PythonEngine:
@@ -470,7 +475,7 @@ class PythonEngine:
             if isinstance(packet, SenderReport):
                 stream = sender.by_ssrc.get(packet.ssrc)
                 if stream is not None and packet.ssrc == stream.ssrc:
-                    self._pass_report(stream, packet, now_ms)
+                    self._read_clock(stream, packet, now_ms)
             elif isinstance(packet, Nack):
                 leg = sender.legs_by_ssrc.get(packet.media_ssrc)
                 if leg is not None:
@@ -481,29 +486,38 @@ class PythonEngine:
                 for ssrc in packet.media_ssrcs:
                     self._keyframe_wanted(sender, ssrc, now_ms)
 
-    def _pass_report(self, stream: _Stream, report: SenderReport, now_ms: int) -> None:
+    def _read_clock(self, stream: _Stream, report: SenderReport, now_ms: int) -> None:
         """
-        The publisher's clock for each of its subscribers.
+        What time a publisher's timestamps mean, in the SFU's own time.
 
-        Sound and picture of one publisher keep its one clock, and so stay together at every subscriber.
+        One offset for all that a publisher sends keeps its sound and picture together. In one time for all publishers
+        a slot's clock does not jump when it carries another one: receivers take many reports to get over that.
         """
-        if now_ms - stream.report_passed_at_ms < _REPORTS_APART_MS:
-            return
-        stream.report_passed_at_ms = now_ms
         assert stream.reception is not None
         stream.reception.sender_report(report.ntp_time, now_ms)
-        for leg in stream.legs:
-            if not leg.rewriter.is_based:
-                continue
-            ssrc = leg.spec.primary_ssrc
-            out = SenderReport(
-                ssrc,
-                report.ntp_time,
-                leg.rewriter.timestamp(report.rtp_timestamp),
-                leg.packets & 0xFFFFFFFF,
-                leg.bytes & 0xFFFFFFFF,
-            )
-            self._send_rtcp(leg.peer, write_rtcp([out]) + source_description(ssrc, leg.spec.canonical_name))
+        peer = stream.peer
+        if peer.clock_offset is None:
+            peer.clock_offset = _ntp_time(now_ms) - report.ntp_time
+        stream.clock = (report.ntp_time + peer.clock_offset, report.rtp_timestamp)
+
+    def _report_clock(self, leg: _Leg, now_ms: int) -> None:
+        """A sender report for a subscriber, every second: browsers report sound every 5 s only, and two are needed."""
+        stream = leg.stream
+        if stream is None or stream.clock is None or not leg.rewriter.is_based:
+            return
+        moment, timestamp = stream.clock
+        now = _ntp_time(now_ms)
+        elapsed = (now - moment) * stream.clock_rate_hz >> 32
+        report = SenderReport(
+            leg.ssrc,
+            now,
+            leg.rewriter.timestamp(timestamp + elapsed),
+            leg.packets & 0xFFFFFFFF,
+            leg.bytes & 0xFFFFFFFF,
+        )
+        self._send_rtcp(
+            leg.peer, write_rtcp([report]) + source_description(leg.ssrc, leg.spec.canonical_name)
+        )
 
     def _resend(self, leg: _Leg, sequences: tuple[int, ...], now_ms: int) -> None:
         stream, codec = leg.stream, leg.codec
@@ -593,6 +607,8 @@ class PythonEngine:
             self._report_due_ms = now_ms + REPORT_MS
             for peer in self._peers.values():
                 self._report(peer, now_ms)
+            for leg in self._legs.values():
+                self._report_clock(leg, now_ms)
 
     def _ask_again(self, stream: _Stream, sequences: list[int]) -> None:
         if sequences and stream.ssrc is not None:
@@ -643,3 +659,8 @@ class PythonEngine:
         """See `PacketEngine`."""
         one = self._legs[leg]
         return LegStats(packets=one.packets, bytes=one.bytes, resent=one.resent)
+
+
+def _ntp_time(now_ms: int) -> int:
+    """64 bits: seconds and their fraction."""
+    return (_NTP_START_S << 32) + (now_ms << 32) // 1_000
