@@ -37,7 +37,7 @@ export interface ConnectOptions {
   readonly autoReceive?: boolean | undefined;
   /** False: only HTTP long-poll. */
   readonly useWebsocket?: boolean | undefined;
-  /** Accepted; takes effect once there is WebRTC. */
+  /** Accepted; calls are made by `WebRTCHelper`. */
   readonly enableWebrtcRelay?: boolean | undefined;
   /** Accepted; a session id is public and resumes nothing, which happens by itself (`resumeKey`). */
   readonly sessionId?: string | null | undefined;
