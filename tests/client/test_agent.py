@@ -276,6 +276,20 @@ async def test_being_kicked_is_an_error_and_the_end(agent: AgentConnection, netw
         await anext(stream)
 
 
+async def test_signals_of_a_call_are_no_messages(agent: AgentConnection, network: FakeNetwork) -> None:
+    messages, signals = told(agent, "message"), told(agent, "signal")
+    stream = agent.messages()
+    # Anybody may use the type; only the SFU bears its name.
+    network.say(
+        message({"kind": "answer"}, sender="peerbus:sfu", type="signal"), message("offer", type="signal")
+    )
+    await settle()
+    assert [one.content for one in signals] == [{"kind": "answer"}]
+    assert [one.content for one in messages] == ["offer"]
+    assert (await anext(stream)).content == "offer"
+    assert agent.api == "http://server:1"
+
+
 # --- sending ------------------------------------------------------------------------------------------------------
 
 

@@ -124,16 +124,17 @@ async def test_what_nobody_reads_is_not_decoded(world: CallWorld) -> None:
         await ann.call.publish(picture(160, 120, fps=30))
         await ann.call.publish(tone(), sample_rate=48_000)
         await until(lambda: len(bob.call.tracks) == 2)
-        await bob.call.stats()
-        await asyncio.sleep(0.5)
         stats = await bob.call.stats()
+        while min(entry.frames for entry in stats.received) < 10:
+            await asyncio.sleep(0.1)
+            stats = await bob.call.stats()
         assert [entry.frames_decoded for entry in stats.received] == [0, 0]
         by_media = {entry.media: entry for entry in stats.received}
         video, audio = by_media["video"], by_media["audio"]
         assert (video.width, video.height, video.codec) == (160, 120, "VP8")
-        assert min(video.frames, audio.frames, video.packets, audio.packets, video.bytes, audio.bytes) > 3
-        assert video.frames_per_s > 5
-        assert audio.bits_per_s > 1_000
+        assert min(video.packets, audio.packets, video.bytes, audio.bytes) >= 10
+        assert video.frames_per_s > 0
+        assert audio.bits_per_s > 0
         assert (video.packets_lost, audio.packets_lost) == (0, 0)
         assert stats.connection.remote_address == f"127.0.0.1:{world.worker.port}"
         sent = {entry.media: entry for entry in (await ann.call.stats()).sent}
@@ -173,12 +174,13 @@ async def test_muting_holds_back_and_is_told(world: CallWorld) -> None:
         await until(lambda: bob.call.tracks)
         await ann.call.mute(microphone)
         await until(lambda: bob.tracks[0].is_muted)
-        await asyncio.sleep(0.2)
-        before = (await bob.call.stats()).received[0].packets
-        await asyncio.sleep(0.3)
-        after = (await bob.call.stats()).received[0]
-        assert after.packets == before
-        assert after.is_muted
+        before, after = -1, 0
+        while after != before:  # What was on its way arrives, and then nothing does.
+            before = after
+            await asyncio.sleep(0.2)
+            (entry,) = (await bob.call.stats()).received
+            after = entry.packets
+        assert entry.is_muted
         await ann.call.mute(microphone, muted=False)
         await until(lambda: not bob.tracks[0].is_muted)
         assert await loudness(bob.tracks[0]) > -25
@@ -410,6 +412,43 @@ async def test_what_cannot_be_published_is_refused_at_once(
     with pytest.raises(PeerbusError):
         caller.call.publish(**arguments)
     await caller.call.close()
+
+
+@pytest.mark.parametrize("name", ["idle", "connecting"])
+async def test_what_is_asked_before_the_agent_is_there_is_done_then(world: CallWorld, name: Any) -> None:
+    agent = world.agent("ann")
+    agent.state = State(name=name)
+    caller = Caller(agent)
+    publishing = caller.call.publish(tone(), sample_rate=48_000)
+    await asyncio.sleep(0.05)
+    assert caller.agent.sent == []
+    assert caller.call.state.name == name
+    caller.agent.become(State(name="connecting"))
+    await asyncio.sleep(0.05)
+    assert caller.agent.sent == []
+    caller.agent.become(State(name="connected"))
+    assert (await publishing).is_published
+    await caller.call.close()
+
+
+async def test_a_handler_is_reason_enough_to_join(world: CallWorld) -> None:
+    call = WebRTCHelper(world.agent("ann"))  # type: ignore[arg-type]  # see above
+    assert call.state.name == "idle"
+    call.on_state = lambda state: None
+    assert call.state.name == "idle"
+    call.on_track = lambda track: None
+    await until(lambda: call.is_connected)
+    await call.close()
+
+
+async def test_a_call_without_an_agent_in_a_channel_is_refused(world: CallWorld) -> None:
+    agent = world.agent("ann")
+    agent.state = State(name="idle")
+    call = WebRTCHelper(agent)  # type: ignore[arg-type]  # see above
+    with pytest.raises(PeerbusError) as caught:
+        await call.connect()
+    assert caught.value.code is ErrorCode.BAD_REQUEST
+    await call.close()
 
 
 async def test_signals_of_a_newer_server_are_ignored(world: CallWorld) -> None:
