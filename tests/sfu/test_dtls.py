@@ -386,14 +386,22 @@ async def test_fragments_that_never_end_are_bounded_by_bytes_and_by_number() -> 
         await one.close()
 
 
-async def test_holes_that_never_close_are_bounded() -> None:
+async def test_holes_are_bounded_and_what_is_beyond_is_as_if_it_were_lost() -> None:
     one = Association()
     await one.establish()
-    base, ahead = one.received, 2
-    while not one.ended:
-        await one.feed(data_chunk(base + ahead, flags=7))
-        ahead += 2
-    assert len(one.sctp._sack_misordered) == dtls._MISORDERED_MAX + 1
+    base, beyond = one.received, 2 * dtls._MISORDERED_MAX + 2
+    for ahead in range(2, beyond + 200, 2):
+        await one.feed(data_chunk(base + ahead, payload=b"%d" % ahead, flags=7))
+    assert len(one.sctp._sack_misordered) == dtls._MISORDERED_MAX
+    assert len(one.messages) == dtls._MISORDERED_MAX
+    one.sacks()
+    for ahead in range(1, beyond, 2):
+        await one.feed(data_chunk(base + ahead, payload=b"%d" % ahead, flags=7))
+    assert one.received == base + beyond - 1
+    await one.feed(data_chunk(base + beyond, payload=b"again", flags=7))
+    assert one.received == base + beyond
+    assert one.messages[-1] == ("reliable", b"again")
+    assert one.ended == []
     await one.close()
 
 

@@ -147,9 +147,7 @@ class _Sctp(RTCSctpTransport):
         if self.progress is not None:
             self.progress()
         has_too_much = (
-            self._inbound_bytes() > _REASSEMBLY_BYTES_MAX
-            or len(self._sack_misordered) > _MISORDERED_MAX
-            or self._inbound_chunks() > _REASSEMBLY_CHUNKS_MAX
+            self._inbound_bytes() > _REASSEMBLY_BYTES_MAX or self._inbound_chunks() > _REASSEMBLY_CHUNKS_MAX
         )
         if has_too_much and self.refuse is not None:
             self.refuse("too much unfinished data")
@@ -168,9 +166,10 @@ class _Sctp(RTCSctpTransport):
         if ahead == 0 or ahead >= 1 << 31 or tsn in waiting:
             self._sack_duplicates.append(tsn)
             return True
-        if ahead > _TSN_WINDOW:
-            return True
         if ahead > 1:
+            if ahead > _TSN_WINDOW or len(waiting) >= _MISORDERED_MAX:
+                # As if it were lost: the peer sends it again.
+                return True
             waiting.add(tsn)
             return False
         while True:
