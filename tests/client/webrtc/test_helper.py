@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.client.webrtc import CallState, Peer, RemoteTrack, WebRTCHelper
+from peerbus.client.webrtc import ActiveSpeaker, CallState, Peer, RemoteTrack, WebRTCHelper
 from peerbus.client.webrtc.generated import level_dbfs, picture, tone
 from peerbus.protocol import signals
 from peerbus.protocol.session.outputs import Gap, State
@@ -183,6 +183,19 @@ async def test_muting_holds_back_and_is_told(world: CallWorld) -> None:
         await ann.call.mute(microphone, muted=False)
         await until(lambda: not bob.tracks[0].is_muted)
         assert await loudness(bob.tracks[0]) > -25
+
+
+async def test_whoever_speaks_is_told(world: CallWorld) -> None:
+    async with calling(world, "ann", "bob") as (ann, bob):
+        told: list[list[ActiveSpeaker]] = []
+        bob.call.on_active_speaker = told.append
+        microphone = await ann.call.publish(tone(level=0.5), sample_rate=48_000)
+        await until(lambda: told)
+        (speaker,) = told[0]
+        assert (speaker.identity, speaker.name) == ("id-ann", "ann")
+        assert 0 < speaker.level <= 1
+        await ann.call.mute(microphone)
+        await until(lambda: told[-1] == [])
 
 
 async def test_what_is_unpublished_ends_and_its_line_is_used_again(world: CallWorld) -> None:
