@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerbus.sfu.engine import LegId, StreamCodec, StreamId
-from peerbus.sfu.python_engine import _RESENT_PER_TICK, _SSRCS_MAX, VIDEO_BITRATE_BPS
+from peerbus.sfu.python_engine import _RESENT_PER_TICK, _RTCP_BYTES_PER_TICK, _SSRCS_MAX, VIDEO_BITRATE_BPS
 from peerbus.sfu.rtp.packet import RtpPacket, header
 from peerbus.sfu.rtp.rtcp import (
     FullIntraRequest,
@@ -575,13 +575,19 @@ def test_no_clock_is_told_that_is_not_known() -> None:
     assert clocks(call.ben) == []
 
 
-def test_a_flood_of_sender_reports_is_not_multiplied() -> None:
+def test_a_flood_of_rtcp_is_looked_at_within_a_budget_and_a_clock_is_not_multiplied() -> None:
     call = Call()
     call.flowing()
-    report = SenderReport(1_000, 1, 2, 3, 4)
-    for _ in range(30):
-        assert call.ann.send_rtcp(*[report] * 40)
-    call.world.pass_time(2_000)
+    flood = [SenderReport(1_000, 1, 2, 3, 4)] * 40
+    size = 40 * 28
+    taken = [call.ann.send_rtcp(*flood) for _ in range(30)]
+    assert sum(taken) == -(-_RTCP_BYTES_PER_TICK // size)
+    assert call.world.engine.counts.refused == 30 - sum(taken)
+    # Another peer's budget is its own, and the next tick brings a new one.
+    assert call.ben.send_rtcp(PictureLoss(1, 5_000))
+    call.world.pass_time(20)
+    assert call.ann.send_rtcp(*flood)
+    call.world.pass_time(1_980)
     assert len(clocks(call.ben)) == 2
 
 

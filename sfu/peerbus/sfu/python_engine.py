@@ -60,6 +60,8 @@ _NTP_START_S: Final = 3_900_000_000
 _RESENT_PER_TICK: Final = 64
 """So many of the packets that a subscriber says it lost are looked up for it."""
 _RESEND_AGAIN_MS: Final = 20
+_RTCP_BYTES_PER_TICK: Final = 4_096
+"""So much of one peer's RTCP is looked at: far more than is ever needed, far less than would keep the worker busy."""
 
 _pack_header: Final = struct.Struct("!BBHII").pack
 
@@ -197,6 +199,7 @@ class _Peer:
         self.seen: set[int] = set()
         self.legs_by_ssrc: dict[int, _Leg] = {}
         self.ssrc = random.getrandbits(32)
+        self.rtcp_budget = _RTCP_BYTES_PER_TICK
         self.clock_offset: int | None = None
         """From its NTP time to the SFU's, by its first sender report."""
 
@@ -308,7 +311,11 @@ class PythonEngine:
             return self._refuse()
         try:
             if 192 <= data[1] <= 223:
-                self._receive_rtcp(sender, sender.inbound.unprotect_rtcp(data), now_ms)
+                feedback = sender.inbound.unprotect_rtcp(data)
+                if sender.rtcp_budget <= 0:
+                    return self._refuse()
+                sender.rtcp_budget -= len(feedback)
+                self._receive_rtcp(sender, feedback, now_ms)
                 return True
             ssrc = int.from_bytes(data[8:12], "big")
             if ssrc not in sender.seen:
@@ -603,6 +610,8 @@ class PythonEngine:
                 leg.resend_budget = _RESENT_PER_TICK
                 if len(leg.resent_at) > 1_024:
                     leg.resent_at.clear()
+        for peer in self._peers.values():
+            peer.rtcp_budget = _RTCP_BYTES_PER_TICK
         if now_ms >= self._report_due_ms:
             self._report_due_ms = now_ms + REPORT_MS
             for peer in self._peers.values():
