@@ -395,6 +395,17 @@ def test_what_is_wrong_with_a_message_is_told_to_its_sender_only(message: bytes 
     assert sent(ben) == [["name:ann", "go on"]]
 
 
+def test_a_problem_is_never_larger_than_a_message() -> None:
+    stage = Stage()
+    ann = stage.join("ann")
+    ann.send(["x" * 65_000, "y" * 500], 1)
+    ann.send(["x" * 1_000], 1)
+    (_, large), (_, small) = sent(ann)
+    assert large["code"] == small["code"] == "unknown_recipient"
+    assert "details" not in large
+    assert small["details"] == {"missing": ["x" * 1_000]}
+
+
 def test_who_may_not_send_or_not_receive_does_not() -> None:
     stage = Stage()
     ann, ben, cleo = (stage.join(name) for name in ("ann", "ben", "cleo"))

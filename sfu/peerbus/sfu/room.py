@@ -388,7 +388,11 @@ class Room:
                     details={"missing": missing},
                 )
         except ProtocolError as error:
-            sender.data.push_reliable(write_problem(error))
+            problem = write_problem(error)
+            if len(problem) > MESSAGE_BYTES_MAX:
+                # Details that name recipients of its own can be as long as its message was.
+                problem = write_problem(ProtocolError(error.code, error.message))
+            sender.data.push_reliable(problem)
             sender.send_data(now_ms)
 
     def _relay(self, sender: Participant, is_reliable: bool, message: bytes | str, now_ms: int) -> list[str]:
