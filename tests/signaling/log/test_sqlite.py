@@ -358,9 +358,12 @@ def test_a_rollback_that_fails_too(store: SqliteStore, disk: FailingDisk) -> Non
     assert disk.connections == 2
 
 
-def test_a_commit_that_reports_an_error_and_reached_the_disk(store: SqliteStore, disk: FailingDisk) -> None:
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_FULL])
+def test_a_commit_that_reports_an_error_and_reached_the_disk(
+    store: SqliteStore, disk: FailingDisk, code: int
+) -> None:
     """The group was not acknowledged; its retry finds it, and what was new besides goes on behind it."""
-    disk.failing_after["COMMIT"] = sqlite_failure(sqlite3.SQLITE_IOERR_FSYNC)
+    disk.failing_after["COMMIT"] = sqlite_failure(code)
     with pytest.raises(StoreError):
         store.append_group([entry("a", key="k"), entry("b")])
     disk.failing_after.clear()

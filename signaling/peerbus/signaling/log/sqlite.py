@@ -201,6 +201,10 @@ class SqliteStore:
             self._known[channel.key] = channel
             self._new.pop(channel.key, None)
 
+    def _look_for_new_channels(self, db: Connection) -> None:
+        found = [select_channel(db, key) for key in self._new]
+        self._now_stored([channel for channel in found if channel is not None])
+
     def set_locked(self, key: ChannelKey, locked: bool) -> ChannelState:
         """See `Store`."""
         with self._writing() as db:
@@ -246,6 +250,8 @@ class SqliteStore:
             try:
                 self._commit(db, plan)
             except sqlite3.IntegrityError:
+                # Not only a key may be there already: a commit that failed may have stored new channels all the same.
+                self._look_for_new_channels(db)
                 plan = self._plan(db, group, self._first_appends(db, group))
                 self._commit(db, plan)
             return plan.results
@@ -357,11 +363,10 @@ class SqliteStore:
             if self._commits < known_commits:
                 raise StoreError("storage_damaged", f"{self._database} was replaced by an older one")
             # A group whose commit failed may be in the file after all, with its new channels.
-            found = [select_channel(db, key) for key in self._new]
+            self._look_for_new_channels(db)
         except BaseException:
             _close(db)
             raise
-        self._now_stored([channel for channel in found if channel is not None])
         self._writer = db
         return db
 
