@@ -1,0 +1,93 @@
+/** Raised hands and reactions as messages of the call. */
+import { beforeEach, expect, test } from "vitest";
+import { Gestures } from "../../../src/pages/call/gestures";
+import type { DataOptions, WebRTCHelper } from "../../../src/sdk/webrtc/helper";
+
+type Listener = (value: unknown) => void;
+
+/** As much of a helper as gestures need. */
+class Helper {
+  readonly sent: [payload: unknown, options: DataOptions | undefined][] = [];
+  private readonly listeners = new Map<string, Listener>();
+
+  on(event: string, listener: Listener): void {
+    this.listeners.set(event, listener);
+  }
+
+  sendData(payload: unknown, options?: DataOptions): Promise<boolean> {
+    this.sent.push([payload, options]);
+    return Promise.reject(new Error("Nobody misses it."));
+  }
+
+  hear(data: unknown, identity: string): void {
+    this.listeners.get("data")?.({ data, peer: { identity } });
+  }
+
+  here(...identities: string[]): void {
+    this.listeners.get("peers")?.(identities.map((identity) => ({ identity })));
+  }
+}
+
+let helper: Helper;
+let gestures: Gestures;
+let reactions: string[];
+let changes: number;
+
+beforeEach(() => {
+  helper = new Helper();
+  reactions = [];
+  changes = 0;
+  gestures = new Gestures(helper as unknown as WebRTCHelper, () => "me", {
+    handsChanged: () => {
+      changes += 1;
+    },
+    reacted: (identity, reaction) => reactions.push(`${identity} ${reaction}`),
+  });
+});
+
+test("a hand is raised for all, and for those who come later", () => {
+  helper.here("ann");
+  gestures.raise(true);
+  expect(gestures.isOwnHandUp).toBe(true);
+  helper.here("ann", "bob", "cleo");
+  helper.here("ann", "bob", "cleo");
+  gestures.raise(false);
+  helper.here("ann", "bob", "cleo", "dan");
+  expect(helper.sent).toEqual([
+    [{ type: "call-hand", isUp: true }, undefined],
+    [{ type: "call-hand", isUp: true }, { to: ["bob", "cleo"] }],
+    [{ type: "call-hand", isUp: false }, undefined],
+  ]);
+});
+
+test("the hands of others go up and down, and are gone with them", () => {
+  helper.here("ann", "bob");
+  helper.hear({ type: "call-hand", isUp: true }, "ann");
+  helper.hear({ type: "call-hand", isUp: true }, "bob");
+  helper.hear({ type: "call-hand", isUp: false }, "bob");
+  expect([...gestures.handsUp]).toEqual(["ann"]);
+  helper.here("bob");
+  expect([...gestures.handsUp]).toEqual([]);
+  expect(changes).toBe(4);
+});
+
+test("a reaction may be lost, and is seen by oneself, too", () => {
+  gestures.react("heart");
+  helper.hear({ type: "call-reaction", reaction: "smile" }, "ann");
+  expect(helper.sent).toEqual([[{ type: "call-reaction", reaction: "heart" }, { lossy: true }]]);
+  expect(reactions).toEqual(["me heart", "ann smile"]);
+});
+
+test("what others send beside it means nothing here", () => {
+  for (const data of [
+    null,
+    7,
+    "call-hand",
+    [],
+    { type: "call-hand", isUp: "yes" },
+    { type: "call-reaction", reaction: "<b>" },
+  ]) {
+    helper.hear(data, "ann");
+  }
+  expect([gestures.handsUp.size, reactions, changes]).toEqual([0, [], 0]);
+});
