@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import { type StatsContext, statsOf } from "../../src/sdk/webrtc/stats";
 
 const DATA = { messagesSent: 1, messagesReceived: 2, messagesDropped: 3, waitingBytes: 4 };
-const ANN = { id: "ann/cam", source: "camera", identity: "ann", name: "Ann" } as const;
-const OWN = { id: "camera-1", source: "camera", identity: "me", name: "Me" } as const;
+const ANN = { id: "ann/cam", source: "camera", isMuted: true, identity: "ann", name: "Ann" } as const;
+const OWN = { id: "camera-1", source: "camera", isMuted: false, identity: "me", name: "Me" } as const;
 
 function context(timeMs: number): StatsContext {
   return {
@@ -87,6 +87,8 @@ describe("stats", () => {
       remoteAddress: "[2001:db8::1]:6",
       roundTripMs: 12,
       availableSendBitsPerS: 300_000,
+      packetsSent: 0,
+      packetsReceived: 0,
       bytesSent: 1_000,
       bytesReceived: 2_000,
       sendBitsPerS: 0,
@@ -104,7 +106,14 @@ describe("stats", () => {
       },
     ]);
     expect(stats.received).toMatchObject([
-      { publication: "ann/cam", name: "Ann", framesDecoded: 60, keyFrames: 2, jitterBufferMs: 50 },
+      {
+        publication: "ann/cam",
+        name: "Ann",
+        isMuted: true,
+        framesDecoded: 60,
+        keyFrames: 2,
+        jitterBufferMs: 50,
+      },
     ]);
     expect(stats.data).toEqual(DATA);
   });

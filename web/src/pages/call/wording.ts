@@ -177,7 +177,7 @@ function streamWords(stream: CallStats["sent"][number] | CallStats["received"][n
   const parts = [bitRate(stream.bitsPerS)];
   if (stream.width && stream.height) parts.push(`${stream.width}×${stream.height}`);
   if (stream.framesPerS !== undefined) parts.push(`${Math.round(stream.framesPerS)} fps`);
-  if (stream.packetsLost > 0) parts.push(`${stream.packetsLost} packets lost`);
+  if (stream.packetsLost) parts.push(`${stream.packetsLost} packets lost`);
   if ("limitedBy" in stream && stream.limitedBy && stream.limitedBy !== "none") {
     parts.push(`limited by ${stream.limitedBy === "cpu" ? "this machine" : stream.limitedBy}`);
   }

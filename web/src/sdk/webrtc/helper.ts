@@ -258,7 +258,7 @@ export class WebRTCHelper {
         data,
         sentOn: (mid): StatsSubject | undefined => {
           const local = connection?.publicationOn(mid);
-          return local && { id: local.id, source: local.source, identity, name };
+          return local && { id: local.id, source: local.source, isMuted: local.isMuted, identity, name };
         },
         receivedOn: (mid) => this.call.reception.carriedBy(mid),
       },

@@ -18,6 +18,8 @@ export interface ConnectionStats {
   readonly roundTripMs: number | undefined;
   /** What the browser thinks it may send. */
   readonly availableSendBitsPerS: number | undefined;
+  readonly packetsSent: number;
+  readonly packetsReceived: number;
   readonly bytesSent: number;
   readonly bytesReceived: number;
   readonly sendBitsPerS: number;
@@ -29,14 +31,19 @@ interface StreamStats {
   readonly publication: string;
   readonly media: MediaKind;
   readonly source: Source;
+  readonly isMuted: boolean;
   readonly codec: string | undefined;
+  /** Payloads, without headers. */
   readonly bytes: number;
   readonly packets: number;
   readonly bitsPerS: number;
-  readonly packetsLost: number;
+  /** Of a sent stream: as the SFU reports it, so not known at first. */
+  readonly packetsLost: number | undefined;
   readonly jitterMs: number | undefined;
   readonly width: number | undefined;
   readonly height: number | undefined;
+  /** Pictures that were sent, or arrived complete. */
+  readonly frames: number | undefined;
   readonly framesPerS: number | undefined;
   /** From 0 to 1. */
   readonly audioLevel: number | undefined;
@@ -88,6 +95,7 @@ export interface CallStats {
 export interface StatsSubject {
   readonly id: string;
   readonly source: Source;
+  readonly isMuted: boolean;
   readonly identity: string;
   readonly name: string;
 }
@@ -166,6 +174,8 @@ function connectionStats(entries: Entries, state: CallStateName, rates: Rates): 
     remoteAddress: addressOf(remote),
     roundTripMs: ms(pair, "currentRoundTripTime"),
     availableSendBitsPerS: figure(pair, "availableOutgoingBitrate"),
+    packetsSent: count(pair, "packetsSent"),
+    packetsReceived: count(pair, "packetsReceived"),
     bytesSent,
     bytesReceived,
     sendBitsPerS: rates.bitsPerS("connection sent", bytesSent),
@@ -197,7 +207,8 @@ function sentStats(entry: Entry, entries: Entries, context: StatsContext, rates:
       bytes,
       packets: count(entry, "packetsSent"),
       bitsPerS: rates.bitsPerS(entry.id, bytes),
-      packetsLost: count(remote, "packetsLost"),
+      packetsLost: figure(remote, "packetsLost"),
+      frames: figure(entry, "framesSent"),
       jitterMs: ms(remote, "jitter"),
       audioLevel: figure(source, "audioLevel"),
       framesEncoded: figure(entry, "framesEncoded"),
@@ -222,7 +233,8 @@ function receivedStats(entry: Entry, entries: Entries, context: StatsContext, ra
       bytes,
       packets: count(entry, "packetsReceived"),
       bitsPerS: rates.bitsPerS(entry.id, bytes),
-      packetsLost: count(entry, "packetsLost"),
+      packetsLost: figure(entry, "packetsLost"),
+      frames: figure(entry, "framesReceived"),
       jitterMs: ms(entry, "jitter"),
       audioLevel: figure(entry, "audioLevel"),
       framesDecoded: figure(entry, "framesDecoded"),
@@ -234,12 +246,13 @@ function receivedStats(entry: Entry, entries: Entries, context: StatsContext, ra
   ];
 }
 
-function common(entry: Entry, entries: Entries, { id, source }: StatsSubject) {
+function common(entry: Entry, entries: Entries, { id, source, isMuted }: StatsSubject) {
   const codec = text(entries.get(text(entry, "codecId") ?? ""), "mimeType");
   return {
     publication: id,
     media: text(entry, "kind") as MediaKind,
     source,
+    isMuted,
     codec: codec?.replace(/^\w+\//, ""),
     width: figure(entry, "frameWidth"),
     height: figure(entry, "frameHeight"),

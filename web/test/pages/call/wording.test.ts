@@ -87,6 +87,8 @@ test("a code that is not known has the server's own words", () => {
 test("figures are named and have units", () => {
   expect([bitRate(0), bitRate(64_400), bitRate(1_250_000)]).toEqual(["0 kb/s", "64 kb/s", "1.3 Mb/s"]);
   const stream = {
+    isMuted: false,
+    frames: 1,
     media: "video",
     codec: "VP8",
     bytes: 0,
@@ -112,6 +114,8 @@ test("figures are named and have units", () => {
       remoteAddress: undefined,
       roundTripMs: 12.4,
       availableSendBitsPerS: undefined,
+      packetsSent: 0,
+      packetsReceived: 0,
       bytesSent: 0,
       bytesReceived: 0,
       sendBitsPerS: 1_000_000,
