@@ -5,7 +5,7 @@ window.calls = {
   /** Joins, publishes a made-up camera and microphone, and notes what comes. */
   async join(channelName, agentName, { media = true } = {}) {
     const agent = new AgentConnection();
-    const call = { agent, data: [], ended: [], errors: [], offers: 0 };
+    const call = { agent, data: [], ended: [], errors: [], offers: 0, states: [] };
     // Every offer counts: members who come and go must cost nobody one.
     const send = agent.sendMessage.bind(agent);
     agent.sendMessage = (message) => {
@@ -17,6 +17,7 @@ window.calls = {
     webrtc.onDataReceived = (data, name) =>
       call.data.push([name, data instanceof Uint8Array ? [...data] : data]);
     webrtc.onTrackEnded = (_, { peer }) => call.ended.push(peer.name);
+    webrtc.onState = ({ name, code, why }) => call.states.push([name, code, why]);
     webrtc.onError = ({ code }) => call.errors.push(code);
     webrtc.onTrack = (track, { stream }) => {
       if (track.kind !== "video") return;
