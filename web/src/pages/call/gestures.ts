@@ -1,8 +1,9 @@
 /**
  * Raised hands and reactions, as data messages of the call.
  *
- * Owns their form: `{"type": "call-hand", "isUp": true}`, sent reliably and again to whoever comes later, and
- * `{"type": "call-reaction", "reaction": "heart"}`, which may be lost. Never shows anything.
+ * Owns their form: `{"type": "call-hand", "isUp": true}`, sent reliably, and `{"type": "call-reaction", "reaction":
+ * "heart"}`, which may be lost. Whoever comes, or comes back, says so by `"asks": true`, and hears of the hands that are up.
+ * Never shows anything.
  */
 
 import type { WebRTCHelper } from "../../sdk/webrtc/helper";
@@ -25,7 +26,6 @@ export class Gestures {
   private readonly webrtc: WebRTCHelper;
   private readonly ownIdentity: () => string;
   private readonly callbacks: GestureCallbacks;
-  private known = new Set<string>();
 
   constructor(webrtc: WebRTCHelper, ownIdentity: () => string, callbacks: GestureCallbacks) {
     this.webrtc = webrtc;
@@ -33,6 +33,9 @@ export class Gestures {
     this.callbacks = callbacks;
     webrtc.on("data", ({ data, peer }) => this.heard(data, peer.identity));
     webrtc.on("peers", (peers) => this.peersChanged(peers));
+    webrtc.on("state", ({ name }) => {
+      if (name === "connected") this.tell({ asks: true });
+    });
   }
 
   get isOwnHandUp(): boolean {
@@ -41,7 +44,7 @@ export class Gestures {
 
   raise(isUp: boolean): void {
     this.set(this.ownIdentity(), isUp);
-    this.webrtc.sendData({ type: HAND_TYPE, isUp }).catch(() => undefined);
+    this.tell();
   }
 
   react(reaction: Reaction): void {
@@ -50,8 +53,11 @@ export class Gestures {
   }
 
   private heard(data: unknown, identity: string): void {
-    const { type, isUp, reaction } = (data ?? {}) as Readonly<Record<string, unknown>>;
-    if (type === HAND_TYPE && typeof isUp === "boolean") this.set(identity, isUp);
+    const { type, isUp, asks, reaction } = (data ?? {}) as Readonly<Record<string, unknown>>;
+    if (type === HAND_TYPE && typeof isUp === "boolean") {
+      this.set(identity, isUp);
+      if (asks === true && this.isOwnHandUp) this.tell({}, identity);
+    }
     const known = REACTIONS.find((name) => name === reaction);
     if (type === REACTION_TYPE && known) this.callbacks.reacted(identity, known);
   }
@@ -61,12 +67,12 @@ export class Gestures {
     for (const identity of this.handsUp) {
       if (identity !== this.ownIdentity() && !here.has(identity)) this.set(identity, false);
     }
-    const newcomers = [...here].filter((identity) => !this.known.has(identity));
-    this.known = here;
-    // Who comes later has not heard of it. Gone again before it arrives? Then nobody misses it.
-    if (newcomers.length > 0 && this.isOwnHandUp) {
-      this.webrtc.sendData({ type: HAND_TYPE, isUp: true }, { to: newcomers }).catch(() => undefined);
-    }
+  }
+
+  private tell(more: { asks?: boolean } = {}, to?: string): void {
+    const payload = { type: HAND_TYPE, isUp: this.isOwnHandUp, ...more };
+    // Gone again before it arrives? Then nobody misses it.
+    this.webrtc.sendData(payload, to === undefined ? {} : { to }).catch(() => undefined);
   }
 
   private set(identity: string, isUp: boolean): void {

@@ -23,6 +23,10 @@ class Helper {
     this.listeners.get("data")?.({ data, peer: { identity } });
   }
 
+  connected(): void {
+    this.listeners.get("state")?.({ name: "connected" });
+  }
+
   here(...identities: string[]): void {
     this.listeners.get("peers")?.(identities.map((identity) => ({ identity })));
   }
@@ -45,18 +49,22 @@ beforeEach(() => {
   });
 });
 
-test("a hand is raised for all, and for those who come later", () => {
-  helper.here("ann");
+test("a hand is raised for all, and told to whoever asks", () => {
+  helper.connected();
   gestures.raise(true);
   expect(gestures.isOwnHandUp).toBe(true);
-  helper.here("ann", "bob", "cleo");
-  helper.here("ann", "bob", "cleo");
+  helper.hear({ type: "call-hand", isUp: false, asks: true }, "bob");
+  helper.hear({ type: "call-hand", isUp: true }, "ann");
+  helper.connected();
   gestures.raise(false);
-  helper.here("ann", "bob", "cleo", "dan");
+  helper.hear({ type: "call-hand", isUp: false, asks: true }, "bob");
+  const type = "call-hand";
   expect(helper.sent).toEqual([
-    [{ type: "call-hand", isUp: true }, undefined],
-    [{ type: "call-hand", isUp: true }, { to: ["bob", "cleo"] }],
-    [{ type: "call-hand", isUp: false }, undefined],
+    [{ type, isUp: false, asks: true }, {}],
+    [{ type, isUp: true }, {}],
+    [{ type, isUp: true }, { to: "bob" }],
+    [{ type, isUp: true, asks: true }, {}],
+    [{ type, isUp: false }, {}],
   ]);
 });
 
