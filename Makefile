@@ -37,7 +37,7 @@ check: .venv/.installed-dev web/node_modules/.installed-dev ## formatting, lint,
 	$(WITH_NODE) node scripts/generate-protocol.mjs --check && npm run --silent check
 
 unit: .venv/.installed-dev $(ASSETS) ## unit and integration tests, in Python
-	$(BIN)/pytest --ignore=tests/e2e
+	$(BIN)/pytest --ignore=tests/e2e --numprocesses 2 --dist loadfile
 
 web-test: .venv/.installed-dev web/node_modules/.installed-dev ## unit tests of the web side
 	$(WITH_NODE) npm test --silent

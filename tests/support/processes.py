@@ -16,6 +16,12 @@ class Process:
         if hasattr(self, "_handle"):
             os.close(self._handle)
 
+    @property
+    def command(self) -> str:
+        """Its command line."""
+        with open(f"/proc/{self.pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode()
+
     def is_alive(self) -> bool:
         """Whether it runs; one that ended and was not collected yet does not."""
         return not self.has_ended(0)

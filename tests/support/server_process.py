@@ -78,7 +78,7 @@ class ServerProcess:
 
     def signaling(self) -> Process:
         """The server's own process."""
-        (child,) = children(self.pid)
+        (child,) = [one for one in children(self.pid) if "peerbus.signaling" in one.command]
         return child
 
     def supervisor(self) -> Process:
