@@ -202,6 +202,8 @@ def _announce(
 ) -> None:
     """What the operator reads at the start, on standard output; the key is shown this once."""
     lines = [f"peerbus {version('peerbus')} on {address}", f"  chat           {address}/chat"]
+    if config.worker_file is not None and config.sfu_workers:
+        lines.append(f"  call           {address}/call")
     lines.append(f"  data folder    {config.data_dir}")
     if tls is not None and tls.is_self_signed:
         lines.append(f"  certificate    self-signed, SHA-256 {tls.fingerprint}")
