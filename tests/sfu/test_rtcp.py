@@ -18,7 +18,6 @@ from peerbus.sfu.rtp.rtcp import (
     Rtcp,
     RtcpError,
     SenderReport,
-    nack,
     parse_rtcp,
     source_description,
     write_rtcp,
@@ -53,6 +52,10 @@ PACKETS: st.SearchStrategy[Rtcp] = st.one_of(
     st.builds(PictureLoss, sender_ssrc=SSRC, media_ssrc=SSRC),
     st.builds(FullIntraRequest, sender_ssrc=SSRC, media_ssrcs=st.lists(SSRC, max_size=3).map(tuple)),
 )
+
+
+def nack(sender_ssrc: int, media_ssrc: int, sequences: list[int]) -> bytes:
+    return write_rtcp([Nack(sender_ssrc, media_ssrc, tuple(sequences))])
 
 
 @given(packets=st.lists(PACKETS, max_size=4))

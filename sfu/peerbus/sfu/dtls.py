@@ -15,7 +15,7 @@ import logging
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from aiortc import RTCCertificate, RTCDataChannel, RTCIceTransport, RTCSctpTransport
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport, State
@@ -293,8 +293,7 @@ class DtlsSession:
         if self._channels > _CHANNELS_MAX:
             self._end("too many data channels")
             return
-        assert self._sctp is not None
-        self._on_channel(DataChannel(channel, self._sctp))
+        self._on_channel(DataChannel(channel))
 
     def _end(self, reason: str) -> None:
         on_closed, self._on_closed = self._on_closed, None
@@ -305,27 +304,17 @@ class DtlsSession:
 class DataChannel:
     """One data channel that the client opened."""
 
-    def __init__(self, channel: RTCDataChannel, sctp: _Sctp) -> None:
+    def __init__(self, channel: RTCDataChannel) -> None:
         self._channel = channel
-        self._sctp = sctp
 
     @property
     def label(self) -> str:
         """What the client calls it."""
         return str(self._channel.label)
 
-    @property
-    def buffered_bytes(self) -> int:
-        """What waits or is on its way to the client, of all channels of its association."""
-        return int(self._channel.bufferedAmount) + self._sctp.backlog_bytes
-
     def on_message(self, call: Callable[[bytes | str], None]) -> None:
         """`call` gets each message from now on."""
-
-        def guarded(message: Any) -> None:
-            call(message)
-
-        self._channel.on("message", guarded)
+        self._channel.on("message", call)
 
     def send(self, data: bytes) -> bool:
         """Sends a message; False if the channel is not open or the client does not take messages of this size."""

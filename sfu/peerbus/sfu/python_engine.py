@@ -195,7 +195,6 @@ class _Peer:
         self.outbound = SrtpSession(keys.profile, keys.send, is_inbound=False)
         self.streams: dict[str, _Stream] = {}
         self.by_ssrc: dict[int, _Stream] = {}
-        self.repair_ssrcs: set[int] = set()
         self.seen: set[int] = set()
         self.legs_by_ssrc: dict[int, _Leg] = {}
         self.ssrc = random.getrandbits(32)
@@ -243,10 +242,8 @@ class PythonEngine:
         stream = _Stream(StreamId(next(self._numbers)), owner, spec)
         self._streams[stream.id] = stream
         owner.streams[spec.mid] = stream
-        for index, ssrc in enumerate(spec.ssrcs[:2]):
+        for ssrc in spec.ssrcs[:2]:
             owner.by_ssrc[ssrc] = stream
-            if index == 1:
-                owner.repair_ssrcs.add(ssrc)
         return stream.id
 
     def remove_stream(self, stream: StreamId) -> None:
@@ -259,7 +256,6 @@ class PythonEngine:
             del owner.streams[gone.spec.mid]
         for ssrc in [ssrc for ssrc, of in owner.by_ssrc.items() if of is gone]:
             del owner.by_ssrc[ssrc]
-            owner.repair_ssrcs.discard(ssrc)
 
     def add_leg(self, peer: PeerId, spec: LegSpec) -> LegId:
         """See `PacketEngine`."""
@@ -360,8 +356,6 @@ class PythonEngine:
             return None
         stream = candidates[0]
         sender.by_ssrc[packet.ssrc] = stream
-        if packet.payload_type in stream.repairs:
-            sender.repair_ssrcs.add(packet.ssrc)
         return stream
 
     def _repaired(self, stream: _Stream, packet: RtpPacket, now_ms: int) -> None:

@@ -69,17 +69,17 @@ class SrtpSession:
 
     def unprotect(self, data: bytes) -> bytes:
         """SRTP to RTP. Raises `SrtpError`."""
-        return self._open(_unprotect, data)
+        return self._transform(_unprotect, data)
 
     def protect_rtcp(self, data: bytes) -> bytes:
         """RTCP to SRTCP. Raises `SrtpError`."""
-        return self._open(_protect_rtcp, data)
+        return self._transform(_protect_rtcp, data)
 
     def unprotect_rtcp(self, data: bytes) -> bytes:
         """SRTCP to RTCP. Raises `SrtpError`."""
-        return self._open(_unprotect_rtcp, data)
+        return self._transform(_unprotect_rtcp, data)
 
-    def _open(self, function: object, data: bytes) -> bytes:
+    def _transform(self, function: object, data: bytes) -> bytes:
         size = len(data)
         if size > _PACKET_BYTES_MAX:
             raise SrtpError("too large")

@@ -36,6 +36,7 @@ class UdpPort:
     def __init__(self, host: str, port: int, receive: Callable[[bytes, Address], None]) -> None:
         self._receive = receive
         self._by_family: dict[int, socket.socket] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
         self.port: Final = self._open(host, port)
         self.dropped = 0
         """Datagrams that the system would not take."""
@@ -43,7 +44,6 @@ class UdpPort:
         """Empty datagrams that came."""
         self._ipv4 = self._by_family.get(socket.AF_INET)
         self._ipv6 = self._by_family.get(socket.AF_INET6)
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
         """Begins to read, in the running event loop."""
@@ -57,6 +57,7 @@ class UdpPort:
             if self._loop is not None:
                 self._loop.remove_reader(one.fileno())
             one.close()
+        self._by_family.clear()
 
     @property
     def has_ipv6(self) -> bool:
@@ -97,7 +98,7 @@ class UdpPort:
             try:
                 return self._open_once(host, port)
             except OSError as error:
-                self.close_sockets()
+                self.close()
                 # A port that is free for IPv4 may be taken for IPv6; with 0 another one is tried.
                 if port != 0 or error.errno != errno.EADDRINUSE:
                     raise _named(error, host, port) from None
@@ -127,12 +128,6 @@ class UdpPort:
         if not self._by_family:
             raise OSError(errno.EADDRNOTAVAIL, f"no address to bind to: {host!r}")
         return port
-
-    def close_sockets(self) -> None:
-        """Closes what is open of a failed attempt."""
-        for one in self._by_family.values():
-            one.close()
-        self._by_family.clear()
 
 
 def _bind_addresses(host: str) -> list[tuple[int, str]]:

@@ -136,11 +136,6 @@ def write_rtcp(packets: list[Rtcp]) -> bytes:
     return b"".join(_write_one(packet) for packet in packets)
 
 
-def nack(sender_ssrc: int, media_ssrc: int, sequences: list[int]) -> bytes:
-    """A NACK for these sequence numbers, which need not be in order; more than 256 entries are cut off."""
-    return _write_one(Nack(sender_ssrc, media_ssrc, tuple(sequences)))
-
-
 def source_description(ssrc: int, name: str) -> bytes:
     """An SDES packet with the canonical name of one source."""
     text = name.encode()[:255]

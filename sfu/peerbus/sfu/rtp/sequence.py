@@ -13,25 +13,10 @@ SEQUENCE_MODULUS: Final = 1 << 16
 TIMESTAMP_MODULUS: Final = 1 << 32
 
 
-def sequence_add(number: int, count: int) -> int:
-    """`number` and `count` more (or fewer), modulo 2^16."""
-    return (number + count) & 0xFFFF
-
-
 def sequence_distance(start: int, end: int) -> int:
     """How far `end` lies after `start`: -32768 to 32767, negative if before."""
     distance = (end - start) & 0xFFFF
     return distance - SEQUENCE_MODULUS if distance >= 1 << 15 else distance
-
-
-def is_newer(number: int, reference: int) -> bool:
-    """Whether `number` comes after `reference`."""
-    return number != reference and (number - reference) & 0xFFFF < 1 << 15
-
-
-def timestamp_add(timestamp: int, count: int) -> int:
-    """`timestamp` and `count` clock ticks more (or fewer), modulo 2^32."""
-    return (timestamp + count) & 0xFFFFFFFF
 
 
 def timestamp_distance(start: int, end: int) -> int:
