@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ from playwright.async_api import Browser
 from tests.e2e.caller import KEEP_CONNECTIONS, Caller
 from tests.e2e.conftest import Pages
 from tests.e2e.network_path import NetworkPath
-from tests.support.processes import children
+from tests.support.processes import children_running
 from tests.support.server_process import ServerProcess
 
 
@@ -32,11 +31,7 @@ class CallServer:
 
     def kill(self, module: str) -> None:
         """SIGKILL to the process of `peerbus.signaling` or `peerbus.sfu`; the supervisor starts another."""
-        (child,) = (
-            child
-            for child in children(self._process.pid)
-            if module in Path(f"/proc/{child.pid}/cmdline").read_text("utf-8").split("\0")
-        )
+        (child,) = children_running(self._process.pid, module)
         child.kill()
 
     def came_back(self) -> None:

@@ -22,7 +22,7 @@ from peerbus.client.link import parse_link
 from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper
 from peerbus.client.webrtc.generated import level_dbfs, picture, tone
 from tests.support.media_files import write_film
-from tests.support.processes import Process, children
+from tests.support.processes import Process, children_running
 from tests.support.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -154,11 +154,7 @@ async def test_two_programs_meet_in_a_call(link: str) -> None:
 
 def process_of(server: ServerProcess, module: str) -> Process:
     """The process below the server that runs this."""
-    (found,) = (
-        child
-        for child in children(server.pid)
-        if module.encode() in Path(f"/proc/{child.pid}/cmdline").read_bytes().split(b"\0")
-    )
+    (found,) = children_running(server.pid, module)
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.support.processes import Process, children
+from tests.support.processes import Process, children, children_running
 
 START_S = 60.0
 """How long a start may take on a machine that is busy with other things."""
@@ -78,7 +78,7 @@ class ServerProcess:
 
     def signaling(self) -> Process:
         """The server's own process."""
-        (child,) = [one for one in children(self.pid) if "peerbus.signaling" in one.command]
+        (child,) = children_running(self.pid, "peerbus.signaling")
         return child
 
     def supervisor(self) -> Process:
