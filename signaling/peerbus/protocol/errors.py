@@ -53,11 +53,16 @@ class ErrorCode(StrEnum):
     NO_WORKER = "no_worker"
     OUT_OF_SEQUENCE = "out_of_sequence"
     NOT_FOUND = "not_found"
+    NOT_SEALED = "not_sealed"
     # Raised by the SDKs themselves, never sent.
     TIMEOUT = "timeout"
     CLOSED = "closed"
     QUEUE_FULL = "queue_full"
     CONNECT_FAILED = "connect_failed"
+    WRONG_KEY = "wrong_key"
+    TAMPERED = "tampered"
+    REPLAYED = "replayed"
+    REORDERED = "reordered"
 
 
 class ErrorInfo(NamedTuple):
@@ -136,10 +141,21 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
     ),
     ErrorCode.OUT_OF_SEQUENCE: ErrorInfo(False, 3501, 409, "A request id or post number is not the next."),
     ErrorCode.NOT_FOUND: ErrorInfo(False, 3501, 404, "There is no such thing here."),
+    ErrorCode.NOT_SEALED: ErrorInfo(
+        False, 3501, 400, "In a sealed channel only sealed messages are sent and read."
+    ),
     ErrorCode.TIMEOUT: ErrorInfo(True, 3001, 504, "No answer came in time; it may still have happened."),
     ErrorCode.CLOSED: ErrorInfo(False, 1000, 410, "The connection is closed."),
     ErrorCode.QUEUE_FULL: ErrorInfo(True, 3005, 503, "The offline queue is full; the message was not taken."),
     ErrorCode.CONNECT_FAILED: ErrorInfo(True, 3004, 503, "The server could not be reached."),
+    ErrorCode.WRONG_KEY: ErrorInfo(False, 3501, 400, "A sealed message was sealed with another key."),
+    ErrorCode.TAMPERED: ErrorInfo(
+        False, 3501, 400, "A sealed message, or what stands around it, was changed on its way."
+    ),
+    ErrorCode.REPLAYED: ErrorInfo(False, 3501, 409, "A sealed message was shown a second time as a new one."),
+    ErrorCode.REORDERED: ErrorInfo(
+        False, 3501, 409, "Sealed messages of one sender came in another order than they were sent in."
+    ),
 }
 
 NORMAL_CLOSURE: Final = 1000

@@ -81,6 +81,10 @@ class Connect(Frame, frozen=True, tag="connect", kw_only=True):
     """16 random bytes, made once per connection object."""
     resume: Resume | None = None
     attributes: Attributes = {}
+    sealed_attributes: bytes = b""
+    """An envelope that only members can open; only in a sealed channel."""
+    crypto_session: Annotated[bytes, Meta(max_length=16)] = b""
+    """16 bytes that messages sealed for this session alone name; only, and always, in a sealed channel."""
     capabilities: list[str] = []
     auto_receive: bool = True
     types: list[TypeName] = []
@@ -109,8 +113,12 @@ class Send(Frame, frozen=True, tag="send", kw_only=True):
     to: list[str] | UnsetType = UNSET
     filter: Filter | UnsetType = UNSET
     content: Any = UNSET
-    """Any JSON value; exactly one of `content` and `binary` is present."""
+    """Any JSON value; exactly one of `content`, `binary` and `sealed` is present."""
     binary: bytes | UnsetType = UNSET
+    sealed: bytes | UnsetType = UNSET
+    """An envelope with content or binary, and metadata, in it: always and only in a sealed channel."""
+    retry_tag: Annotated[bytes, Meta(min_length=16, max_length=16)] | UnsetType = UNSET
+    """By what a sealed message with an `idempotency_key` is recognised when it is sent again."""
     reply_to: Annotated[str, Meta(max_length=128)] | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     idempotency_key: Annotated[str, Meta(min_length=1, max_length=128)] | UnsetType = UNSET
@@ -135,6 +143,7 @@ class Update(Frame, frozen=True, tag="update", kw_only=True):
 
     id: RequestId
     attributes: Attributes
+    sealed_attributes: bytes = b""
 
 
 class Members(Frame, frozen=True, tag="members", kw_only=True):
@@ -194,6 +203,8 @@ class Member(Struct, frozen=True, omit_defaults=True, kw_only=True):
     state: MemberState = "present"
     """`away`: the connection is lost and may yet be resumed."""
     attributes: Attributes = {}
+    sealed_attributes: bytes = b""
+    crypto_session: bytes = b""
     capabilities: list[str] = []
 
 
@@ -288,6 +299,7 @@ class Message(Frame, frozen=True, tag="message", kw_only=True):
     filter: Filter | UnsetType = UNSET
     content: Any = UNSET
     binary: bytes | UnsetType = UNSET
+    sealed: bytes | UnsetType = UNSET
     reply_to: str | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     idempotency_key: str | UnsetType = UNSET

@@ -35,8 +35,13 @@ export const ERRORS = {
   no_worker: [true, 3005, "No media worker can take the call at the moment; try again."],
   out_of_sequence: [false, 3501, "A request id or post number is not the next."],
   not_found: [false, 3501, "There is no such thing here."],
+  not_sealed: [false, 3501, "In a sealed channel only sealed messages are sent and read."],
   timeout: [true, 3001, "No answer came in time; it may still have happened."],
   closed: [false, 1000, "The connection is closed."],
   queue_full: [true, 3005, "The offline queue is full; the message was not taken."],
   connect_failed: [true, 3004, "The server could not be reached."],
+  wrong_key: [false, 3501, "A sealed message was sealed with another key."],
+  tampered: [false, 3501, "A sealed message, or what stands around it, was changed on its way."],
+  replayed: [false, 3501, "A sealed message was shown a second time as a new one."],
+  reordered: [false, 3501, "Sealed messages of one sender came in another order than they were sent in."],
 } as const satisfies Record<string, readonly [boolean, number, string]>;

@@ -25,6 +25,8 @@ export interface ConnectFrame {
   readonly lineage_secret: Uint8Array;
   readonly resume?: Resume | null;
   readonly attributes?: Readonly<Record<string, unknown>>;
+  readonly sealed_attributes?: Uint8Array;
+  readonly crypto_session?: Uint8Array;
   readonly capabilities?: readonly string[];
   readonly auto_receive?: boolean;
   readonly types?: readonly string[];
@@ -47,6 +49,8 @@ export interface SendFrame {
   readonly filter?: string | GlobFilter;
   readonly content?: unknown;
   readonly binary?: Uint8Array;
+  readonly sealed?: Uint8Array;
+  readonly retry_tag?: Uint8Array;
   readonly reply_to?: string;
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly idempotency_key?: string;
@@ -71,6 +75,7 @@ export interface UpdateFrame {
   readonly op: "update";
   readonly id: number;
   readonly attributes: Readonly<Record<string, unknown>>;
+  readonly sealed_attributes?: Uint8Array;
 }
 
 /** Asks who is here. */
@@ -133,6 +138,8 @@ export interface Member {
   readonly is_claimed: boolean;
   readonly state: "away" | "present";
   readonly attributes: Readonly<Record<string, unknown>>;
+  readonly sealed_attributes: Uint8Array;
+  readonly crypto_session: Uint8Array;
   readonly capabilities: readonly string[];
 }
 
@@ -205,6 +212,7 @@ export interface MessageFrame {
   readonly filter?: string | GlobFilter;
   readonly content?: unknown;
   readonly binary?: Uint8Array;
+  readonly sealed?: Uint8Array;
   readonly reply_to?: string;
   readonly metadata?: Readonly<Record<string, unknown>>;
   readonly idempotency_key?: string;

@@ -39,6 +39,8 @@ const Connect = struct("connect", {
   lineage_secret: required(bytes),
   resume: optional(nullable(Resume), () => null),
   attributes: optional(object, () => ({})),
+  sealed_attributes: optional(bytes, () => new Uint8Array(0)),
+  crypto_session: optional(bytes, () => new Uint8Array(0)),
   capabilities: optional(list(text()), () => []),
   auto_receive: optional(flag, () => true),
   types: optional(list(text(1, 128)), () => []),
@@ -58,6 +60,8 @@ const Send = struct("send", {
   filter: optional(textOr(text(), GlobFilter)),
   content: optional(anything),
   binary: optional(bytes),
+  sealed: optional(bytes),
+  retry_tag: optional(bytes),
   reply_to: optional(text(0, 128)),
   metadata: optional(object),
   idempotency_key: optional(text(1, 128)),
@@ -74,6 +78,7 @@ const Receive = struct("receive", {
 const Update = struct("update", {
   id: required(integer(1)),
   attributes: required(object),
+  sealed_attributes: optional(bytes, () => new Uint8Array(0)),
 });
 
 const Members = struct("members", {
@@ -121,6 +126,8 @@ const Member = struct(null, {
   is_claimed: optional(flag, () => false),
   state: optional(literal("away", "present"), () => "present"),
   attributes: optional(object, () => ({})),
+  sealed_attributes: optional(bytes, () => new Uint8Array(0)),
+  crypto_session: optional(bytes, () => new Uint8Array(0)),
   capabilities: optional(list(text()), () => []),
 });
 
@@ -186,6 +193,7 @@ const Message = struct("message", {
   filter: optional(textOr(text(), GlobFilter)),
   content: optional(anything),
   binary: optional(bytes),
+  sealed: optional(bytes),
   reply_to: optional(text()),
   metadata: optional(object),
   idempotency_key: optional(text()),
