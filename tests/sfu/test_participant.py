@@ -35,9 +35,16 @@ def participant(*operations: str) -> Participant:
 
 
 def track(
-    mid: str, publication: str = "cam", source: Source = "camera", *, is_muted: bool = False
+    mid: str,
+    publication: str = "cam",
+    source: Source = "camera",
+    *,
+    is_muted: bool = False,
+    is_sealed: bool = False,
 ) -> OfferedTrack:
-    return OfferedTrack(mid=mid, publication=publication, source=source, is_muted=is_muted)
+    return OfferedTrack(
+        mid=mid, publication=publication, source=source, is_muted=is_muted, is_sealed=is_sealed
+    )
 
 
 def planned(
@@ -87,6 +94,24 @@ def test_what_an_offer_may_not_ask_for(code: str, tracks: list[OfferedTrack], sl
         planned(participant(), text, tracks, slots)
     assert caught.value.code == code
     assert caught.value.message
+
+
+def test_a_sealed_track_is_taken_in_a_codec_that_can_be_sealed_only() -> None:
+    policy = {"audio": ("opus", "pcmu"), "video": ("h264", "vp8")}
+    h264 = "H264/90000\r\na=fmtp:96 packetization-mode=1;profile-level-id=42e01f"
+    in_h264 = sdp(SENDING, codecs={"video": h264})
+    in_pcmu = sdp(("0", "audio", "sendonly"), codecs={"audio": "PCMU/8000"})
+    for text in (in_h264, in_pcmu):
+        one = participant()
+        open_offer, sealed_offer = (
+            Offer(connection="c", number=1, sdp=text, tracks=[track("0", is_sealed=is_sealed)])
+            for is_sealed in (False, True)
+        )
+        assert one.plan(open_offer, read_offer(text), policy).tracks
+        with pytest.raises(Refusal) as caught:
+            one.plan(sealed_offer, read_offer(text), policy)
+        assert caught.value.code == "e2ee_codec"
+    assert planned(participant(), sdp(SENDING), [track("0", is_sealed=True)]).tracks
 
 
 @pytest.mark.parametrize(
@@ -233,7 +258,7 @@ def test_what_a_narrower_grant_does_not_allow_is_named() -> None:
 
 def test_only_those_who_are_connected_publish() -> None:
     one = participant()
-    one.follow(planned(one, sdp(SENDING), [track("0", is_muted=True)]))
+    one.follow(planned(one, sdp(SENDING), [track("0", is_muted=True, is_sealed=True)]))
     assert publications_of([one]) == []
     one.is_connected = True
     (publication,) = publications_of([one])
@@ -244,5 +269,8 @@ def test_only_those_who_are_connected_publish() -> None:
         media="video",
         source="camera",
         is_muted=True,
+        is_sealed=True,
     )
+    one.follow(planned(one, sdp(SENDING), [track("0")]))
+    assert not publications_of([one])[0].is_sealed
     assert isinstance(one.published["cam"], Published)

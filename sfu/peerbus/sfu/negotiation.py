@@ -19,6 +19,9 @@ from peerbus.sfu.sdp import Codec, Direction, Fingerprint, Section
 DEFAULT_CODECS: Final = {"audio": ("opus",), "video": ("vp8",)}
 """What every client of ours can decode; others are refused with a reason."""
 
+SEALABLE_CODECS: Final = ("opus", "vp8")
+"""What may be end-to-end encrypted: in H.264 ciphertext could hold start codes (PROTOCOL.md, section 14)."""
+
 EXTENSIONS: Final = {
     "urn:ietf:params:rtp-hdrext:sdes:mid": "mid",
     "urn:ietf:params:rtp-hdrext:ssrc-audio-level": "audio_level",
@@ -103,6 +106,11 @@ def agree(section: Section, policy: Mapping[str, tuple[str, ...]]) -> AgreedSect
     return AgreedSection(
         section=section, direction=_mirrored(section.direction), codecs=codecs, extensions=extensions
     )
+
+
+def sealable(policy: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """What is left of a codec policy for a track that is end-to-end encrypted."""
+    return {kind: tuple(name for name in names if name in SEALABLE_CODECS) for kind, names in policy.items()}
 
 
 def write_answer(

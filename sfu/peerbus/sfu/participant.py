@@ -20,7 +20,7 @@ from peerbus.sfu.connection import PeerConnection
 from peerbus.sfu.data_queue import DataQueue
 from peerbus.sfu.dtls import DataChannel
 from peerbus.sfu.engine import LegId, LegSpec, StreamCodec, StreamId, StreamSpec
-from peerbus.sfu.negotiation import AgreedSection, SlotSources, agree
+from peerbus.sfu.negotiation import AgreedSection, SlotSources, agree, sealable
 from peerbus.sfu.sdp import Description
 
 TRACKS_MAX: Final = 16
@@ -46,6 +46,7 @@ class Published(Struct):
     media: MediaKind
     source: Source
     is_muted: bool
+    is_sealed: bool = False
     stream: StreamId | None = None
 
 
@@ -107,7 +108,11 @@ class Participant:
     def plan(self, offer: Offer, description: Description, policy: Mapping[str, tuple[str, ...]]) -> Plan:
         """What an offer comes to. Raises `Refusal`."""
         sections = {section.mid: section for section in description.sections}
-        agreed = [agree(section, policy) for section in description.sections]
+        sealed = {track.mid for track in offer.tracks if track.is_sealed}
+        agreed = [
+            agree(section, sealable(policy) if section.mid in sealed else policy)
+            for section in description.sections
+        ]
         by_mid = {one.section.mid: one for one in agreed}
         if len(offer.tracks) > TRACKS_MAX or len(offer.slots) > SLOTS_MAX:
             raise Refusal(
@@ -133,7 +138,8 @@ class Participant:
             if not self.may(operation):
                 raise Refusal("forbidden", f"The key of {self.who.name} does not allow {operation}.")
             if by_mid[track.mid].is_rejected:
-                raise Refusal("codec_not_supported", f"{track.publication!r}: {by_mid[track.mid].reason}.")
+                code = "e2ee_codec" if track.is_sealed else "codec_not_supported"
+                raise Refusal(code, f"{track.publication!r}: {by_mid[track.mid].reason}.")
             names.add(track.publication)
             tracks[track.mid] = track
         for mid in offer.slots:
@@ -168,11 +174,17 @@ class Participant:
             if known is None:
                 kind: MediaKind = "audio" if self.agreed[mid].section.kind == "audio" else "video"
                 self.published[track.publication] = Published(
-                    f"{self.identity}/{track.publication}", mid, kind, track.source, track.is_muted
+                    f"{self.identity}/{track.publication}",
+                    mid,
+                    kind,
+                    track.source,
+                    track.is_muted,
+                    track.is_sealed,
                 )
             else:
                 known.is_muted = track.is_muted
                 known.source = track.source
+                known.is_sealed = track.is_sealed
         numbers: dict[str, int] = {"audio": 0, "video": 0}
         slots: dict[str, Slot] = {}
         for mid in plan.slots:
@@ -268,6 +280,7 @@ def publications_of(participants: Iterable[Participant]) -> list[signals.Publica
             media=one.media,
             source=one.source,
             is_muted=one.is_muted,
+            is_sealed=one.is_sealed,
         )
         for participant in participants
         if participant.is_connected

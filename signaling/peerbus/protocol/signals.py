@@ -38,6 +38,8 @@ class OfferedTrack(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Chosen by the client, unique for it; at most 64 characters."""
     source: Source = "other"
     is_muted: bool = False
+    is_sealed: bool = False
+    """Its frames are end-to-end encrypted (PROTOCOL.md, section 14); only in VP8 and Opus, else `e2ee_codec`."""
 
 
 class Offer(Signal, frozen=True, tag="offer", kw_only=True):
@@ -99,7 +101,7 @@ class Refused(Signal, frozen=True, tag="refused", kw_only=True):
     connection: str
     number: int | UnsetType = UNSET
     code: str
-    """`bad_offer`, `codec_not_supported`, `forbidden`, `too_many_tracks`, `room_full`, `not_found`, …"""
+    """`bad_offer`, `codec_not_supported`, `e2ee_codec`, `forbidden`, `too_many_tracks`, `room_full`, `not_found`, …"""
     message: str
     details: dict[str, Any] = {}
 
@@ -115,6 +117,8 @@ class Publication(Struct, frozen=True, omit_defaults=True, kw_only=True):
     media: MediaKind
     source: Source = "other"
     is_muted: bool = False
+    is_sealed: bool = False
+    """As its sender said; the SFU cannot tell, and a receiver decides by the frames."""
 
 
 class Caller(Struct, frozen=True, kw_only=True):

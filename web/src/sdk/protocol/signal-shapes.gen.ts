@@ -19,6 +19,7 @@ const OfferedTrack = struct(null, {
   publication: required(text()),
   source: optional(literal("camera", "microphone", "other", "screen", "screen_audio"), () => "other"),
   is_muted: optional(flag, () => false),
+  is_sealed: optional(flag, () => false),
 });
 
 const Offer = struct("offer", {
@@ -66,6 +67,7 @@ const Publication = struct(null, {
   media: required(literal("audio", "video")),
   source: optional(literal("camera", "microphone", "other", "screen", "screen_audio"), () => "other"),
   is_muted: optional(flag, () => false),
+  is_sealed: optional(flag, () => false),
 });
 
 const Caller = struct(null, {

@@ -6,6 +6,7 @@ export interface OfferedTrack {
   readonly publication: string;
   readonly source?: "camera" | "microphone" | "other" | "screen" | "screen_audio";
   readonly is_muted?: boolean;
+  readonly is_sealed?: boolean;
 }
 
 /**
@@ -70,6 +71,7 @@ export interface Publication {
   readonly media: "audio" | "video";
   readonly source: "camera" | "microphone" | "other" | "screen" | "screen_audio";
   readonly is_muted: boolean;
+  readonly is_sealed: boolean;
 }
 
 /** Somebody in the call, with or without publications. */
