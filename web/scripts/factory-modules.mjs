@@ -19,6 +19,7 @@ async function factoryModule(path, minify) {
     minify,
     target: TARGETS,
     write: false,
+    loader: { ".wasm": "binary" },
     legalComments: "inline",
   });
   return `export default function () {\n${outputFiles[0].text}\nreturn moduleExports;\n}\n`;

@@ -4,8 +4,8 @@ import esbuild from "esbuild";
 import { beforeAll, describe, expect, test } from "vitest";
 import { esbuildFactories, TARGETS } from "../scripts/factory-modules.mjs";
 
-/** With the WebAssembly of Argon2 in it; 11 KB of it are that. */
-const BUDGET_BYTES = 40_000;
+/** With the WebAssembly of Argon2 in it; 14 KB of it are that, and 5 KB AES for pages on plain http. */
+const BUDGET_BYTES = 52_000;
 
 /** Without the agent, which `web-agent.js` brings. */
 const WEBRTC_BUDGET_BYTES = 16_000;
@@ -44,7 +44,7 @@ describe("web-agent.js", () => {
   });
 
   test("carries the Argon2 kernel once", () => {
-    expect(text.match(/AGFzbQ/g)?.length).toBe(2);
+    expect(text.match(/AGFzbQ/g)?.length).toBe(1);
   });
 });
 
