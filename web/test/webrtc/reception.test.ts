@@ -21,6 +21,7 @@ function publication(id: string, changes: Partial<Publication> = {}): Publicatio
     media: "video",
     source: "camera",
     is_muted: false,
+    is_sealed: false,
     ...changes,
   };
 }
