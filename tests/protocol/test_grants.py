@@ -49,6 +49,7 @@ GRANTS = st.builds(
     channels=LISTS,
     agents=LISTS,
     claim=st.none() | st.sampled_from(["a", "b", "*", ">", "team/*", "team/a"]),
+    sessions=st.none() | st.integers(1, 4),
     operations=st.frozensets(st.sampled_from(Operation)),
     types=LISTS,
     storage=LISTS,
@@ -163,6 +164,8 @@ def test_it_admits_whom_both_admit_and_to_no_more(
         for limit in ("rate_per_s", "members", "expires_ms"):
             own = getattr(one, limit)
             assert own is None or getattr(both, limit) <= own
+        if both.is_claimed and one.is_claimed:
+            assert both.sessions <= one.sessions
 
 
 @given(GRANTS, GRANTS, NAMES)
@@ -205,6 +208,16 @@ def test_a_claim_narrows_to_a_name() -> None:
     assert narrow(Grant(), Grant(claim="alice")).claim is None
     assert not signer.claims("bots/a")
     assert not signer.claims("bots/*")
+
+
+def test_how_many_sessions_bear_a_claimed_name() -> None:
+    signer = Grant(claim=">")
+    assert narrow(signer, Grant(claim="alice", sessions=3)).sessions_max == 3
+    assert narrow(signer, Grant(claim="alice")).sessions_max == 1
+    assert narrow(Grant(claim="alice"), Grant(claim=">", sessions=3)).sessions_max == 1
+    assert narrow(Grant(claim=">", sessions=2), Grant(claim="alice", sessions=3)).sessions_max == 2
+    assert connect(changed(FULL, claim="alice", sessions=3)).sessions == 3
+    assert connect(changed(FULL, claim="alice")).sessions == 1
 
 
 def test_too_many_combinations_are_refused() -> None:
@@ -334,6 +347,7 @@ def test_json_says_only_what_is_not_the_default() -> None:
         {"rate_per_s": float("inf")},
         {"rate_per_s": 10**400},
         {"members": 0},
+        {"sessions": 0},
         {"members": 1.5},
         {"uses": -1},
         {"expires_ms": "soon"},

@@ -47,6 +47,7 @@ class ErrorCode(StrEnum):
     BAD_FILTER = "bad_filter"
     TOO_LARGE = "too_large"
     UNKNOWN_RECIPIENT = "unknown_recipient"
+    MAILBOX_FULL = "mailbox_full"
     IDEMPOTENCY_CONFLICT = "idempotency_conflict"
     RATE_LIMITED = "rate_limited"
     STORAGE_UNAVAILABLE = "storage_unavailable"
@@ -110,7 +111,7 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
     ErrorCode.NAME_INVALID: ErrorInfo(
         False, 3506, 400, "A channel or agent name breaks the rules for names."
     ),
-    ErrorCode.NAME_TAKEN: ErrorInfo(False, 3507, 409, "Another session bears this name in the channel."),
+    ErrorCode.NAME_TAKEN: ErrorInfo(False, 3507, 409, "The name belongs to somebody else in the channel."),
     ErrorCode.CHANNEL_MISMATCH: ErrorInfo(
         False, 3508, 409, "The channel id does not belong to this name, mode and join token."
     ),
@@ -126,6 +127,12 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
     ErrorCode.TOO_LARGE: ErrorInfo(False, 1009, 413, "The frame or message is larger than the limit."),
     ErrorCode.UNKNOWN_RECIPIENT: ErrorInfo(
         False, 3501, 404, "A named recipient is not here; nothing was sent. details.missing lists them."
+    ),
+    ErrorCode.MAILBOX_FULL: ErrorInfo(
+        True,
+        3005,
+        429,
+        "The mailbox of a named recipient is full; nothing was sent. details.full lists them.",
     ),
     ErrorCode.IDEMPOTENCY_CONFLICT: ErrorInfo(
         False, 3501, 409, "This idempotency key was used with another message."

@@ -6,7 +6,8 @@ keys, signatures or clocks (the time is passed in), and never counts: rates, mem
 and counted where the messages, members and uses are.
 
 A grant has two kinds of sections. *Allow-lists* say what is possible, and a missing one allows nothing:
-`channels`, `agents`, `claim`, `operations`, `types`, `storage`, and the flags `public`, `operator` and `service`.
+`channels`, `agents`, `claim` (with `sessions`), `operations`, `types`, `storage`, and the flags `public`,
+`operator` and `service`.
 *Limits* take away from that, and a missing one takes nothing: `rate_per_s`, `members`, `expires_ms`, `uses`,
 `addresses`, `origins`. An unknown section is an error, since it may be a limit of a later version.
 
@@ -87,6 +88,9 @@ class Grant(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
     claim: str | None = None
     """The name it claims: nobody else may bear that in the channel. With a wildcard it claims nothing itself,
     and says which names a grant narrowed from this one may claim."""
+    sessions: int | None = None
+    """How many sessions may bear the claimed name at once; None: one. With a wildcard in `claim` it bounds what a
+    grant narrowed from this one may say, and None bounds nothing."""
     operations: frozenset[Operation] = frozenset()
     types: Patterns = ()
     """The message types it may send; what it may read does not depend on them."""
@@ -119,9 +123,9 @@ class Grant(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
             force_setattr(self, section, patterns)
         if self.claim is not None:
             force_setattr(self, "claim", check_pattern(self.claim))
-        for value in (self.rate_per_s, self.members, self.uses):
+        for value in (self.rate_per_s, self.members, self.uses, self.sessions):
             if value is not None and not 0 < value < math.inf:
-                raise _bad("Rate, members and uses of a grant are positive.")
+                raise _bad("Rate, members, uses and sessions of a grant are positive.")
         for network in _bounded(self.addresses or ()):
             _network(network)
         for origin in _bounded(self.origins or ()):
@@ -152,6 +156,13 @@ class Grant(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
         """Whether its bearer, when named `agent` (in NFC), holds that name against everybody else."""
         return self.claim == agent and not has_wildcard(agent)
 
+    @property
+    def sessions_max(self) -> int | None:
+        """How many sessions may bear the claimed name at once; None where it claims none by itself."""
+        if self.sessions is None and self.claim is not None and not has_wildcard(self.claim):
+            return 1
+        return self.sessions
+
 
 class Admission(Struct, frozen=True, kw_only=True):
     """What one session may do in the channel it was admitted to: all that is checked for each message."""
@@ -160,6 +171,8 @@ class Admission(Struct, frozen=True, kw_only=True):
     types: Patterns
     is_claimed: bool
     """Whether the session holds its name by a claim; its identity is the name then, else the lineage."""
+    sessions: int = 1
+    """How many sessions may bear the claimed name at once."""
     rate_per_s: float | None
     members: int | None
     expires_ms: int | None
@@ -219,6 +232,7 @@ def admit(
         operations=grant.operations if has_authority else grant.operations - MODERATION,
         types=grant.types,
         is_claimed=has_authority and grant.claims(agent),
+        sessions=grant.sessions_max or 1,
         rate_per_s=grant.rate_per_s,
         members=grant.members,
         expires_ms=grant.expires_ms,
@@ -239,6 +253,9 @@ def narrow(parent: Grant, child: Grant) -> Grant:
         channels=intersect(parent.channels, child.channels),
         agents=intersect(parent.agents, child.agents),
         claim=claim,
+        sessions=None
+        if parent.sessions is None and child.sessions is None
+        else _lower(parent.sessions_max, child.sessions_max),
         operations=parent.operations & child.operations,
         types=intersect(parent.types, child.types),
         storage=intersect(parent.storage, child.storage),

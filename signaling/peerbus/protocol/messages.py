@@ -60,6 +60,8 @@ class Resume(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """How many frames of the live class were received in `live_epoch`."""
     order: Offset = 0
     """The join order given before, announced again after a restart of the server; 0 for none."""
+    mail_until: Offset = 0
+    """While mail is still being read: `head` of the `connected` that told `mail_after`; else 0."""
 
 
 class Connect(Frame, frozen=True, tag="connect", kw_only=True):
@@ -176,7 +178,7 @@ class Renew(Frame, frozen=True, tag="renew", kw_only=True):
 
 
 class Ping(Frame, frozen=True, tag="ping", kw_only=True):
-    """Keeps the session alive and tells how far the client has read, so that the server can forget."""
+    """Keeps the session alive and tells how far the client has read: what is kept for it until then can go."""
 
     offset: Offset = 0
     live_seq: Offset = 0
@@ -247,6 +249,8 @@ class Connected(Frame, frozen=True, tag="connected", kw_only=True):
     """The last committed offset; what is pushed follows it, or follows the resumed offset."""
     recovered: bool = False
     """Every durable message since the resumed offset will be pushed."""
+    mail_after: Offset | UnsetType = UNSET
+    """There is mail for the claimed name: of what lies between here and `head` only that is pushed, first."""
     live_epoch: str
     live_seq: Offset
     """Frames of the live class that were sent before this one in `live_epoch`, less what will be replayed."""

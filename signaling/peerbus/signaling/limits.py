@@ -53,6 +53,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     history_page_bytes: int = 786_432
     messages_per_channel: int = 1_000_000
     idempotency_retention_ms: int = 86_400_000
+    # Mailboxes of claimed names.
+    claims_per_channel: int = 10_000
+    mailbox_messages: int = 5_000
+    mailbox_bytes: int = 16_777_216
+    mailbox_ttl_ms: int = 2_592_000_000
     append_queue: int = 20_000
     append_queue_bytes: int = 67_108_864
     # Times.

@@ -8,6 +8,7 @@ export interface Resume {
   readonly live_epoch?: string;
   readonly live_seq?: number;
   readonly order?: number;
+  readonly mail_until?: number;
 }
 
 /** The first frame of a connection; everything secret travels in it. */
@@ -107,7 +108,7 @@ export interface RenewFrame {
   readonly api_key: string;
 }
 
-/** Keeps the session alive and tells how far the client has read, so that the server can forget. */
+/** Keeps the session alive and tells how far the client has read: what is kept for it until then can go. */
 export interface PingFrame {
   readonly op: "ping";
   readonly offset?: number;
@@ -168,6 +169,7 @@ export interface ConnectedFrame {
   readonly epoch: string;
   readonly head: number;
   readonly recovered: boolean;
+  readonly mail_after?: number;
   readonly live_epoch: string;
   readonly live_seq: number;
   readonly live_recovered: boolean;

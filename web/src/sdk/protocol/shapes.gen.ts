@@ -24,6 +24,7 @@ const Resume = struct(null, {
   live_epoch: optional(text(), () => ""),
   live_seq: optional(integer(0), () => 0),
   order: optional(integer(0), () => 0),
+  mail_until: optional(integer(0), () => 0),
 });
 
 const Connect = struct("connect", {
@@ -153,6 +154,7 @@ const Connected = struct("connected", {
   epoch: required(text()),
   head: required(integer(0)),
   recovered: optional(flag, () => false),
+  mail_after: optional(integer(0)),
   live_epoch: required(text()),
   live_seq: required(integer(0)),
   live_recovered: optional(flag, () => false),
