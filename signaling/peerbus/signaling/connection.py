@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import Final
 
@@ -33,7 +34,16 @@ _ABRUPT_CLOSE_S: Final = 1.0
 class WebSocketConnection:
     """The server's end of one WebSocket, for one session."""
 
-    __slots__ = ("_closing", "_is_binary", "_loop", "_server", "_socket_bytes", "_transport", "_ws")
+    __slots__ = (
+        "_closing",
+        "_descriptor",
+        "_is_binary",
+        "_loop",
+        "_server",
+        "_socket_bytes",
+        "_transport",
+        "_ws",
+    )
 
     def __init__(
         self, ws: web.WebSocketResponse, transport: asyncio.Transport, encoding: EncodingName, server: Server
@@ -45,6 +55,9 @@ class WebSocketConnection:
         self._loop: Final = asyncio.get_running_loop()
         self._socket_bytes: Final = server.limits.socket_buffer_bytes
         self._closing: asyncio.Task[None] | None = None
+        socket = transport.get_extra_info("socket")
+        is_encrypted = transport.get_extra_info("sslcontext") is not None
+        self._descriptor: Final[int | None] = None if socket is None or is_encrypted else socket.fileno()
 
     @property
     def is_open(self) -> bool:
@@ -57,16 +70,34 @@ class WebSocketConnection:
             return True
         transport = self._transport
         outbox = member.session.outbox
-        room = self._socket_bytes - transport.get_write_buffer_size()
+        waiting_bytes = transport.get_write_buffer_size()
+        room = self._socket_bytes - waiting_bytes
         if room > 0 and not transport.is_closing():
             frame = outbox.take_only()
             if frame is not None:
-                transport.write(frame.binary_message if self._is_binary else frame.text_message)
+                data = frame.binary_message if self._is_binary else frame.text_message
+                self._write(data, waiting_bytes)
                 return True
             frames = outbox.take(room)
             if frames:
-                transport.write(self._joined(frames))
+                self._write(self._joined(frames), waiting_bytes)
         return outbox.is_empty
+
+    def _write(self, data: bytes, waiting_bytes: int) -> None:
+        """
+        Writes past a transport that is not closing and has nothing waiting: it would queue this, and come back later.
+
+        What the socket does not take, and what is wrong with it, is the transport's business.
+        """
+        if waiting_bytes == 0 and self._descriptor is not None:
+            try:
+                written = os.write(self._descriptor, data)
+            except OSError:
+                written = 0
+            if written == len(data):
+                return
+            data = data[written:]
+        self._transport.write(data)
 
     def _joined(self, frames: list[EncodedFrame]) -> bytes:
         if self._is_binary:

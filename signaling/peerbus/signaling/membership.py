@@ -136,7 +136,12 @@ class Membership:
         return bool(self._effects)
 
     def dirty_to_flush(self, now_ms: int) -> list[Member]:
-        """The members whose outboxes have got something since the last call; empties the list."""
+        """
+        The members whose outboxes have got something since the last call; empties the list.
+
+        Whoever flushes one first sets its `is_dirty` to false: in the same pass, since a member's memory is cold by
+        the time it is its turn again.
+        """
         for channel in self._restless:
             presence = channel.presence_to_tell()
             if presence is not None:
@@ -145,8 +150,6 @@ class Membership:
                 self.push_live(told, out, now_ms)
         self._restless.clear()
         dirty, self._dirty = self._dirty, []
-        for member in dirty:
-            member.is_dirty = False
         return dirty
 
     # --- joining ----------------------------------------------------------------------------------------

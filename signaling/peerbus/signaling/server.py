@@ -247,6 +247,7 @@ class Server:
             except Exception:  # noqa: BLE001  a defect of one must not cost the others their turn
                 _log.exception("could not be done: %s", type(effect).__name__)
         for member in self.membership.dirty_to_flush(_monotonic_ms()):
+            member.is_dirty = False
             try:
                 self._flush(member)
             except Exception:  # noqa: BLE001  as above

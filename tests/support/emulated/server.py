@@ -257,6 +257,7 @@ class EmulatedServer:
         written = self.membership.dirty_to_flush(self._agenda.now_ms)
         self._witness.pushed(written)
         for member in written:
+            member.is_dirty = False
             self._flush(member)
         if self.membership.has_effects:
             self.schedule()
