@@ -39,7 +39,7 @@ from peerbus.protocol import messages as wire
 from peerbus.protocol.codec import EncodingName, client_codec
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import ChannelInfo, ClientFrame, Connect, Member, Presence
-from peerbus.protocol.secrets import Secret
+from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.protocol.session import outputs
 from peerbus.protocol.session.outputs import State
 from peerbus.protocol.session.paths import TransportName
@@ -110,6 +110,8 @@ class AgentConnection(Emitter):
         self._api_base = self._api_text
         self._state = State(name="idle")
         self._channel_name = ""
+        self._is_sealed = False
+        self._media_key: SecretBytes | None = None
         self._session: SessionLoop | None = None
         self._connecting: Outcome[AgentConnection] | None = None
         self._preparing: asyncio.Task[None] | None = None
@@ -155,6 +157,16 @@ class AgentConnection(Emitter):
     def channel(self) -> ChannelInfo | None:
         """The channel as the server tells it; None before the first connect."""
         return None if self._info is None else self._info.channel
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the channel was joined as a sealed one. Decided by this side: what the server says does not count."""
+        return self._is_sealed
+
+    @property
+    def media_key(self) -> SecretBytes | None:
+        """The key that a call's frames are sealed with; None without a password, and before it is derived."""
+        return self._media_key
 
     @property
     def operations(self) -> list[str]:
@@ -213,6 +225,7 @@ class AgentConnection(Emitter):
         self._take_keys(options)
         api = parse_api(options.get("api") or options.get("api_url") or self._api_text)
         self._api_base = api.base
+        self._media_key = None
         frame = self._connect_frame(channel_name, agent_name, options)
         transports: tuple[TransportName, ...] = ("websocket", "longpoll")
         if not options.get("use_websocket", True):
@@ -390,9 +403,11 @@ class AgentConnection(Emitter):
             if password:
                 keys = await derive_keys(frame.channel, password)
                 frame = structs.replace(frame, join_token=keys.join)
+                self._media_key = keys.media
         except ProtocolError as error:
             self._closed(PeerbusError(error.code, error.message, details=error.details))
             return
+        self._is_sealed = frame.mode == "sealed"
         give_up_ms = None if self._connect_timeout is None else int(self._connect_timeout * 1000)
         settings = TransportSettings(api, self._encoding, self._ssl, frame.client)
         needs_demo_key = self._get_api_key is None and not frame.api_key

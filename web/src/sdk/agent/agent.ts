@@ -10,7 +10,7 @@
  *     agent.sendTextMessage("Hello!");
  */
 
-import { randomBytes, toHex } from "../crypto/bytes";
+import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
 import { ProtocolError } from "../protocol/errors";
 import type { ClientFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
@@ -86,6 +86,7 @@ export class AgentConnection {
   /** Rises with every connect and disconnect, so that what began for an earlier one can tell. */
   private generation = 0;
   private wantedName = "";
+  private channelKeys: { readonly isSealed: boolean; readonly mediaKey: Bytes | undefined } | undefined;
 
   constructor(environment: Environment = browserEnvironment) {
     this.environment = environment;
@@ -137,6 +138,16 @@ export class AgentConnection {
     );
   }
 
+  /** Whether the channel is joined as a sealed one. Decided by this side: what the server says does not count. */
+  get isSealed(): boolean {
+    return this.channelKeys?.isSealed ?? false;
+  }
+
+  /** What a call's frames are sealed with; `undefined` without a password, and until the key is derived. */
+  get mediaKey(): Bytes | undefined {
+    return this.channelKeys?.mediaKey;
+  }
+
   /** What this agent's key allows here. */
   get operations(): readonly string[] {
     return this.welcome?.operations ?? [];
@@ -179,6 +190,7 @@ export class AgentConnection {
       this.generation += 1;
       this.finishConnect = { done, failed };
       this.driver = undefined;
+      this.channelKeys = undefined;
       this.wantedName = options.agentName ?? "";
       this.tell({ ...IDLE, name: "connecting" });
       const { generation } = this;
@@ -300,7 +312,8 @@ export class AgentConnection {
     const isWanted = (): boolean => generation === this.generation;
     const prepared = await prepare(options, this.lineageSecret, isWanted);
     if (!prepared) return;
-    const { settings, transport, memory, fetchKey } = prepared;
+    const { settings, transport, memory, mediaKey, fetchKey } = prepared;
+    this.channelKeys = { isSealed: settings.connect.mode === "sealed", mediaKey };
     const happened = (event: Event): void => this.happened(event);
     const driver = new Driver(settings, transport, this.environment, { happened, fetchKey });
     this.memory = memory;

@@ -4,7 +4,8 @@
  * Owns the way from the options of `connect` to the settings of the session machine. Never opens a connection.
  */
 
-import { joinToken } from "../crypto/keys";
+import type { Bytes } from "../crypto/bytes";
+import { deriveKey, joinToken, rootSecret } from "../crypto/keys";
 import type { ConnectFrame } from "../protocol/frames.gen";
 import type { TransportName } from "../protocol/session/paths";
 import { type ClientSettings, clientSettings } from "../protocol/session/settings";
@@ -20,6 +21,8 @@ export interface Preparation {
   readonly settings: ClientSettings;
   readonly transport: TransportSettings;
   readonly memory: PageMemory | undefined;
+  /** What a call's frames are sealed with; none without a password. */
+  readonly mediaKey: Bytes | undefined;
   /** Gets a new key; the session machine asks only where there is a way to get one. */
   readonly fetchKey: () => Promise<string>;
 }
@@ -36,7 +39,10 @@ export async function prepare(
 ): Promise<Preparation | undefined> {
   const described = describedBy(options);
   const base = baseAddress(options.api);
-  const token = await joinToken(described.channel, options.channelPassword ?? "");
+  const password = options.channelPassword ?? "";
+  const token = await joinToken(described.channel, password);
+  const mediaKey =
+    password === "" ? undefined : deriveKey(await rootSecret(described.channel, password), "media");
   const memory = isWanted() ? await memoryFor(options, base, described) : undefined;
   if (!isWanted()) {
     memory?.close();
@@ -61,7 +67,7 @@ export async function prepare(
     ...(options.giveUpAfterMs === undefined ? {} : { giveUpAfterMs: options.giveUpAfterMs }),
   });
   const fetchKey = async (): Promise<string> => (getApiKey ? getApiKey() : fetchDemoKey(base));
-  return { settings, transport: { base, encoding: encoding ?? "msgpack" }, memory, fetchKey };
+  return { settings, transport: { base, encoding: encoding ?? "msgpack" }, memory, mediaKey, fetchKey };
 }
 
 function memoryFor(
