@@ -20,6 +20,7 @@ interface FreeForm {
   readonly op: string;
   readonly content?: unknown;
   readonly binary?: unknown;
+  readonly sealed?: unknown;
   readonly metadata?: unknown;
   readonly attributes?: unknown;
 }
@@ -42,15 +43,15 @@ export function checkValue(value: unknown, depth = 0): void {
 }
 
 /**
- * Checks the free-form values of a frame and that a message carries exactly one of `content` and `binary`.
+ * Checks the free-form values of a frame and that a message carries exactly one of `content`, `binary` and `sealed`.
  *
  * Throws `ProtocolError` (`bad_request`).
  */
 export function checkFrame(frame: FreeForm): void {
-  const { op, content, binary, metadata, attributes } = frame;
+  const { op, content, binary, sealed, metadata, attributes } = frame;
   if (op === "send" || op === "message") {
-    if ((content === undefined) === (binary === undefined)) {
-      throw refused("A message has exactly one of content and binary.");
+    if ([content, binary, sealed].filter((part) => part !== undefined).length !== 1) {
+      throw refused("A message has exactly one of content, binary and sealed.");
     }
     if (content !== undefined) checkValue(content);
     if (metadata !== undefined) checkValue(metadata);

@@ -1,0 +1,390 @@
+/**
+ * Puts what this side sends in a sealed channel into envelopes, and takes what it gets out of them.
+ *
+ * Owns the state of one connection in a sealed channel: its crypto-session, the windows, the private attributes of
+ * the members, what was refused and dropped. Keeps the order of nothing by itself: a counter is taken when `ready` is
+ * called, and the function that `opened` makes is to be called in the order in which the events came. Never opens a
+ * connection. See PROTOCOL.md, section 13.
+ */
+
+import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
+import {
+  type Attributes,
+  type Inside,
+  packAttributes,
+  packInside,
+  readAttributes,
+  readInside,
+} from "../crypto/inside";
+import { SealWindows, type Verdict } from "../crypto/seal-window";
+import {
+  type Context,
+  CRYPTO_SESSION_BYTES,
+  type Header,
+  OVERHEAD_BYTES,
+  RETRY_TAG_BYTES,
+  type SealClass,
+  Sealer,
+  type SealingKeys,
+} from "../crypto/sealing";
+import { ProtocolError } from "../protocol/errors";
+import type { ClientFrame, ConnectFrame, Member, MessageFrame, SendFrame } from "../protocol/frames.gen";
+import type { Event } from "../protocol/session/outputs";
+import { SFU_AGENT } from "../protocol/sfu";
+
+const DEFAULT_TYPE = "chat-text";
+
+/** Where the connection stands when a frame is sent. */
+export interface Situation {
+  /** This agent's name; empty as long as the server has given none. */
+  readonly agent: string;
+  readonly members: readonly Member[];
+}
+
+/** What became of an event of the session: without one if nothing is left of it. */
+export interface Opened {
+  readonly event: Event | undefined;
+  readonly refused: readonly ProtocolError[];
+}
+
+/** How many messages were not shown, since the connection began. */
+export interface SealingCounts {
+  /** Told as an error: not opened, or shown a second time or in another order by the server. */
+  readonly refused: number;
+  /** Live and lossy messages that came again, or too late. */
+  readonly dropped: number;
+}
+
+/** Content that waits to be sealed; the envelope is kept, so that a retry sends the same bytes. */
+class Unsealed {
+  readonly plaintext: Bytes;
+  private agent = "";
+  private frame: Promise<SendFrame> | undefined;
+
+  constructor(plaintext: Bytes) {
+    this.plaintext = plaintext;
+  }
+
+  /** What `seal` gave for this sender's name; asked again only under another name. */
+  sealedBy(agent: string, seal: () => Promise<SendFrame>): Promise<SendFrame> {
+    if (this.frame === undefined || this.agent !== agent) {
+      this.agent = agent;
+      this.frame = seal();
+    }
+    return this.frame;
+  }
+}
+
+/** Private attributes that go with public ones, and their envelope. */
+interface Hidden {
+  readonly plaintext: Bytes;
+  agent: string;
+  envelope: Promise<Bytes> | undefined;
+}
+
+/** Something inside an envelope, or why it is refused. */
+type Opening<T> = { readonly header: Header; readonly inside: T } | ProtocolError;
+
+export class SealedChannel {
+  private readonly keys: SealingKeys;
+  private readonly sealer: Sealer;
+  private readonly windows = new SealWindows();
+  /** By the public attributes they go with, which the session keeps as they are. */
+  private readonly hidden = new WeakMap<object, Hidden>();
+  /** By session: what was opened last, and of which envelope. */
+  private readonly attributes = new Map<string, { readonly envelope: string; readonly inside: Attributes }>();
+  private refused = 0;
+  private dropped = 0;
+
+  constructor(keys: SealingKeys, newSession: () => Bytes = () => randomBytes(CRYPTO_SESSION_BYTES)) {
+    this.keys = keys;
+    this.sealer = new Sealer(keys, newSession);
+  }
+
+  /** The crypto-session that others know of this connection. */
+  get announced(): Bytes {
+    return this.sealer.announced;
+  }
+
+  get safetyNumber(): string {
+    return this.keys.safetyNumber;
+  }
+
+  get counts(): SealingCounts {
+    return { refused: this.refused, dropped: this.dropped };
+  }
+
+  /** The private attributes of a member, as far as they were opened. */
+  attributesOf(sessionId: string): Attributes {
+    return this.attributes.get(sessionId)?.inside ?? {};
+  }
+
+  // --- sending -------------------------------------------------------------------------------------------
+
+  /** The same message with its content taken out, to be sealed when it is sent. */
+  enclosed(frame: SendFrame): SendFrame {
+    if (isForWorker(frame)) return frame;
+    const { content, binary, metadata, ...around } = frame;
+    const inside: Inside = {
+      ...(content === undefined ? {} : { content }),
+      ...(binary === undefined ? {} : { binary }),
+      ...(metadata === undefined ? {} : { metadata }),
+    };
+    return { type: DEFAULT_TYPE, ...around, content: new Unsealed(packInside(inside)) };
+  }
+
+  /** Has private attributes go with public ones, whenever these are sent. */
+  hide(attributes: Attributes, privateAttributes: Attributes): void {
+    this.hidden.set(attributes, {
+      plaintext: packAttributes(privateAttributes),
+      agent: "",
+      envelope: undefined,
+    });
+  }
+
+  /** Whether the private attributes that go with these were not yet sealed by this name. */
+  owes(attributes: Attributes, agent: string): boolean {
+    const hidden = this.hidden.get(attributes);
+    return hidden !== undefined && hidden.agent !== agent;
+  }
+
+  /** A frame as large as what will be sent in the place of `frame`. */
+  standIn(frame: ClientFrame): ClientFrame {
+    if (frame.op === "update") {
+      const hidden = this.hidden.get(frame.attributes);
+      return hidden ? { ...frame, sealed_attributes: blank(hidden.plaintext.length) } : frame;
+    }
+    if (frame.op !== "send" || !(frame.content instanceof Unsealed)) return frame;
+    const { content, ...around } = frame;
+    const recipients = frame.delivery === "live" ? (frame.to?.length ?? 0) : 0;
+    return {
+      ...around,
+      sealed: blank(content.plaintext.length + recipients * CRYPTO_SESSION_BYTES),
+      ...(needsRetryTag(frame) ? { retry_tag: new Uint8Array(RETRY_TAG_BYTES) } : {}),
+    };
+  }
+
+  /** What is sent in the place of `frame`; rejects with `ProtocolError` where that cannot be made. */
+  ready(frame: ClientFrame, situation: Situation): ClientFrame | Promise<ClientFrame> {
+    if (frame.op === "connect" || frame.op === "update") return this.withAttributes(frame, situation.agent);
+    if (frame.op !== "send" || !(frame.content instanceof Unsealed)) return frame;
+    const { content, id } = frame;
+    const sealed = content.sealedBy(situation.agent, () => this.seal(frame, content.plaintext, situation));
+    return sealed.then((made) => (id === undefined ? made : { ...made, id }));
+  }
+
+  private async seal(frame: SendFrame, plaintext: Bytes, situation: Situation): Promise<SendFrame> {
+    const { content: _, id: __, ...around } = frame;
+    const context: Context = { ...around, sender: situation.agent };
+    const recipients = frame.delivery === "live" ? announcedBy(frame.to, situation.members) : [];
+    const envelope = this.sealer.seal(frame.delivery ?? "durable", plaintext, context, recipients);
+    const key = frame.idempotency_key;
+    const tag =
+      needsRetryTag(frame) && key !== undefined ? await this.keys.retryTag(key, plaintext) : undefined;
+    return { ...around, sealed: await envelope, ...(tag === undefined ? {} : { retry_tag: tag }) };
+  }
+
+  private withAttributes<F extends ConnectFrame | Extract<ClientFrame, { op: "update" }>>(
+    frame: F,
+    agent: string,
+  ): F | Promise<F> {
+    const hidden = frame.attributes && this.hidden.get(frame.attributes);
+    // Without a name they can't be bound to one; they follow when the server has given it.
+    if (!hidden || agent === "") return frame;
+    if (!hidden.envelope || hidden.agent !== agent) {
+      hidden.agent = agent;
+      hidden.envelope = this.sealer.seal("attributes", hidden.plaintext, { sender: agent });
+    }
+    return hidden.envelope.then((envelope) => ({ ...frame, sealed_attributes: envelope }));
+  }
+
+  // --- receiving -----------------------------------------------------------------------------------------
+
+  /**
+   * Begins to open what an event carries; nothing, if that is nothing sealed.
+   *
+   * The function says what is left of it, and notes that in the windows. `epoch` is that of durable messages which are
+   * pushed, `members` are those of the channel.
+   */
+  opened(event: Event, epoch: string, members: readonly Member[]): Promise<() => Opened> | undefined {
+    if (event.event === "message") {
+      return this.openMessage(event.message).then((judge) => () => {
+        const { message, refused } = judge(epoch);
+        return { event: message && { ...event, message }, refused: refused ? [refused] : [] };
+      });
+    }
+    if (event.event === "done" && event.reply.op === "history") {
+      const { reply, handle } = event;
+      return Promise.all(reply.messages.map((message) => this.openMessage(message))).then((all) => () => {
+        const judged = all.map((judge) => judge(reply.epoch));
+        const messages = judged.flatMap(({ message }) => message ?? []);
+        const refused = judged.flatMap(({ refused: error }) => error ?? []);
+        return { event: { event: "done", handle, reply: { ...reply, messages } }, refused };
+      });
+    }
+    const seen = membersIn(event, members);
+    if (!seen?.some((member) => this.isNews(member))) return undefined;
+    return Promise.all(seen.map((member) => this.openAttributes(member))).then((all) => () => {
+      const refused = all.flatMap((note) => note() ?? []);
+      this.forgetAllBut(members, seen);
+      return { event, refused };
+    });
+  }
+
+  private async openMessage(
+    frame: MessageFrame,
+  ): Promise<(epoch: string) => { message?: MessageFrame; refused?: ProtocolError }> {
+    if (frame.sender === SFU_AGENT) return () => ({ message: frame });
+    const opening = await this.open(frame);
+    return (epoch) => {
+      if (opening instanceof ProtocolError) return { refused: this.refusal(opening, frame) };
+      const { header, inside } = opening;
+      const verdict = this.judge(frame, header, epoch);
+      if (verdict === "ok") return { message: { ...frame, ...inside } };
+      if (verdict !== "dropped") return { refused: this.refusal(new ProtocolError(verdict), frame) };
+      this.dropped += 1;
+      return {};
+    };
+  }
+
+  private async open(frame: MessageFrame): Promise<Opening<Inside>> {
+    if (frame.sealed === undefined) return new ProtocolError("not_sealed");
+    try {
+      return await openMessage(this.keys, frame.delivery, frame.sealed, frame, this.announced);
+    } catch (error) {
+      return asProtocolError(error);
+    }
+  }
+
+  private judge({ delivery, offset }: MessageFrame, header: Header, epoch: string): Verdict {
+    const { cryptoSession, counter } = header;
+    if (delivery === "live") return this.windows.live(cryptoSession, counter);
+    if (delivery === "lossy") return this.windows.lossy(cryptoSession, counter);
+    // A durable message without a place is none.
+    return offset === undefined ? "reordered" : this.windows.durable(cryptoSession, epoch, offset, counter);
+  }
+
+  private refusal(error: ProtocolError, frame: MessageFrame): ProtocolError {
+    this.refused += 1;
+    const { sender, delivery, offset, message_id, time_ms } = frame;
+    const details = { sender, delivery, message_id, time_ms, ...(offset === undefined ? {} : { offset }) };
+    return new ProtocolError(error.code, error.message, { details });
+  }
+
+  // --- attributes ----------------------------------------------------------------------------------------
+
+  private isNews({ session_id, sealed_attributes }: Member): boolean {
+    const known = this.attributes.get(session_id)?.envelope ?? "";
+    return toHex(sealed_attributes) !== known;
+  }
+
+  private async openAttributes(member: Member): Promise<() => ProtocolError | undefined> {
+    const { session_id: sessionId, name: sender, sealed_attributes: sealed } = member;
+    if (!this.isNews(member)) return () => undefined;
+    if (sealed.length === 0) {
+      return () => {
+        this.attributes.delete(sessionId);
+        return undefined;
+      };
+    }
+    const opening = await this.openAttributesOf(member);
+    return () => {
+      if (opening instanceof ProtocolError) {
+        this.refused += 1;
+        return new ProtocolError(opening.code, opening.message, {
+          details: { sender, delivery: "attributes" },
+        });
+      }
+      const { header, inside } = opening;
+      if (this.windows.attributes(header.cryptoSession, header.counter) === "ok") {
+        this.attributes.set(sessionId, { envelope: toHex(sealed), inside });
+      } else this.dropped += 1;
+      return undefined;
+    };
+  }
+
+  private async openAttributesOf(member: Member): Promise<Opening<Attributes>> {
+    try {
+      return await openAttributes(this.keys, member.sealed_attributes, member.name, member.crypto_session);
+    } catch (error) {
+      return asProtocolError(error);
+    }
+  }
+
+  private forgetAllBut(...lists: readonly (readonly Member[])[]): void {
+    const here = new Set(lists.flat().map((member) => member.session_id));
+    for (const sessionId of this.attributes.keys())
+      if (!here.has(sessionId)) this.attributes.delete(sessionId);
+  }
+}
+
+/**
+ * Opens a message; `announced` is the receiver's crypto-session.
+ *
+ * Rejects with `ProtocolError`: `not_supported`, `wrong_key`, `tampered`, `bad_frame`, and `replayed` for a live one to
+ * names that does not name this receiver.
+ */
+export async function openMessage(
+  keys: SealingKeys,
+  delivery: MessageFrame["delivery"],
+  envelope: Uint8Array,
+  context: Context,
+  announced: Uint8Array,
+): Promise<{ readonly header: Header; readonly inside: Inside }> {
+  const { header, plaintext } = await keys.decrypt(delivery, envelope, context);
+  const isForNames = delivery === "live" && context.to !== undefined;
+  if (isForNames && !header.recipients.some((one) => isSameBytes(one, announced))) {
+    throw new ProtocolError("replayed", "A message that was meant for an earlier bearer of this name.");
+  }
+  return { header, inside: readInside(plaintext) };
+}
+
+/** Opens private attributes of the member `sender`; rejects as `openMessage`. */
+export async function openAttributes(
+  keys: SealingKeys,
+  envelope: Uint8Array,
+  sender: string,
+  announced: Uint8Array,
+): Promise<{ readonly header: Header; readonly inside: Attributes }> {
+  const { header, plaintext } = await keys.decrypt("attributes" satisfies SealClass, envelope, { sender });
+  if (!isSameBytes(header.cryptoSession, announced)) throw new ProtocolError("replayed");
+  return { header, inside: readAttributes(plaintext) };
+}
+
+/** What is for the media worker alone it has to read. */
+function isForWorker({ to }: SendFrame): boolean {
+  return to?.length === 1 && to[0] === SFU_AGENT;
+}
+
+function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
+  return (delivery ?? "durable") === "durable" && idempotency_key !== undefined;
+}
+
+/** The crypto-sessions of all sessions that bear one of the names. */
+function announcedBy(names: readonly string[] | undefined, members: readonly Member[]): Uint8Array[] {
+  const meant = new Set((names ?? []).map((name) => name.normalize("NFC")));
+  return members
+    .filter(({ name, crypto_session }) => meant.has(name) && crypto_session.length === CRYPTO_SESSION_BYTES)
+    .map(({ crypto_session }) => crypto_session);
+}
+
+/** The members that an event is about. */
+function membersIn(event: Event, members: readonly Member[]): readonly Member[] | undefined {
+  if (event.event === "joined") return members;
+  if (event.event === "presence") return [...event.presence.joined, ...event.presence.updated];
+  if (event.event === "done" && event.reply.op === "members_reply") return event.reply.members;
+  return undefined;
+}
+
+function blank(plaintextBytes: number): Uint8Array {
+  return new Uint8Array(OVERHEAD_BYTES + plaintextBytes);
+}
+
+function isSameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, at) => byte === b[at]);
+}
+
+function asProtocolError(error: unknown): ProtocolError {
+  if (error instanceof ProtocolError) return error;
+  throw error;
+}
