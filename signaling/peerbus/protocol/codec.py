@@ -147,12 +147,15 @@ def check_frame(frame: object) -> None:
     Checks the free-form values of a frame.
 
     Raises `ProtocolError` (`bad_request`) where content is not JSON-shaped, too deep or out of the number
-    range, or where a message carries not exactly one of `content` and `binary`.
+    range, or where a message carries not exactly one of `content`, `binary` and `sealed`.
     """
     if isinstance(frame, Send | Message):
         content = frame.content
-        if (content is msgspec.UNSET) is (frame.binary is msgspec.UNSET):
-            raise ProtocolError(ErrorCode.BAD_REQUEST, "A message has exactly one of content and binary.")
+        unset = msgspec.UNSET
+        if (content is not unset) + (frame.binary is not unset) + (frame.sealed is not unset) != 1:
+            raise ProtocolError(
+                ErrorCode.BAD_REQUEST, "A message has exactly one of content, binary and sealed."
+            )
         if type(content) is not str and content is not msgspec.UNSET:
             check_value(content)
         if frame.metadata is not msgspec.UNSET:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
+from msgspec.structs import replace
 
 from peerbus.protocol.addressing import check_address, compile_filter, name_of
 from peerbus.protocol.errors import ErrorCode, ProtocolError
@@ -20,6 +21,7 @@ from peerbus.protocol.messages import Filter, Message, Send
 from peerbus.signaling.channel import Channel
 from peerbus.signaling.log.interface import Append, Entry, visible
 from peerbus.signaling.member import Member
+from peerbus.signaling.sealed import retry_form
 
 
 class Body(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -29,6 +31,7 @@ class Body(Struct, frozen=True, omit_defaults=True, kw_only=True):
     filter: Filter | UnsetType = UNSET
     content: Any = UNSET
     binary: bytes | UnsetType = UNSET
+    sealed: bytes | UnsetType = UNSET
     reply_to: str | UnsetType = UNSET
     metadata: dict[str, Any] | UnsetType = UNSET
     idempotency_key: str | UnsetType = UNSET
@@ -70,23 +73,24 @@ def append_of(
     is_retry: bool = False,
 ) -> Append:
     """The entry to store for a durable message; with `is_retry` it is only to be found, not stored."""
-    body = _ENCODER.encode(
-        Body(
-            to=frame.to,
-            filter=frame.filter,
-            content=frame.content,
-            binary=frame.binary,
-            reply_to=frame.reply_to,
-            metadata=frame.metadata,
-            idempotency_key=frame.idempotency_key,
-        )
+    said = Body(
+        to=frame.to,
+        filter=frame.filter,
+        content=frame.content,
+        binary=frame.binary,
+        sealed=frame.sealed,
+        reply_to=frame.reply_to,
+        metadata=frame.metadata,
+        idempotency_key=frame.idempotency_key,
     )
+    body = _ENCODER.encode(said)
     custom = None if frame.custom_event_type is UNSET else frame.custom_event_type
     key = None if frame.idempotency_key is UNSET else frame.idempotency_key
     fingerprint = b""
     if key is not None:
         named = _ENCODER.encode((frame.type, custom))
-        fingerprint = blake2b(named + body, digest_size=_FINGERPRINT_BYTES).digest()
+        same = body if frame.sealed is UNSET else _ENCODER.encode(replace(said, sealed=retry_form(frame)))
+        fingerprint = blake2b(named + same, digest_size=_FINGERPRINT_BYTES).digest()
     return Append(
         channel=channel.key,
         identity=sender.identity,
@@ -113,6 +117,8 @@ def content_bytes(frame: Send) -> int:
         size = len(_ENCODER.encode(frame.content))
     if frame.binary is not UNSET:
         size += len(frame.binary)
+    if frame.sealed is not UNSET:
+        size += len(frame.sealed)
     if frame.metadata is not UNSET:
         size += len(_ENCODER.encode(frame.metadata))
     return size
@@ -134,6 +140,7 @@ def message_of(entry: Entry, epoch: str) -> Message:
         filter=body.filter,
         content=body.content,
         binary=body.binary,
+        sealed=body.sealed,
         reply_to=body.reply_to,
         metadata=body.metadata,
         idempotency_key=body.idempotency_key,
@@ -155,6 +162,7 @@ def committed_message(append: Append, frame: Send, offset: int, epoch: str) -> M
         filter=frame.filter,
         content=frame.content,
         binary=frame.binary,
+        sealed=frame.sealed,
         reply_to=frame.reply_to,
         metadata=frame.metadata,
         idempotency_key=frame.idempotency_key,
@@ -176,6 +184,7 @@ def passing_message(sender: Member, frame: Send, message_id: str, now_ms: int) -
         filter=frame.filter,
         content=frame.content,
         binary=frame.binary,
+        sealed=frame.sealed,
         reply_to=frame.reply_to,
         metadata=frame.metadata,
         idempotency_key=frame.idempotency_key,

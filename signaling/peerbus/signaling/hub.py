@@ -51,6 +51,8 @@ from peerbus.signaling.fanout import (
 from peerbus.signaling.log.interface import Appended, AppendResult, Conflict, Page, Range
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
+from peerbus.signaling.sealed import SEALED, check_message
+from peerbus.signaling.sealed import check_attributes as check_sealed_attributes
 
 _KICKED_MAX: Final = 1000
 _SEND_OPERATION: Final = {
@@ -151,6 +153,8 @@ class Hub:
                 raise ProtocolError(ErrorCode.TOO_LARGE, f"A signal has at most {SIGNAL_BYTES_MAX} bytes.")
             self._calls_here().signal(member, frame, now_ms)
             return
+        if frame.sealed is not UNSET or member.channel.mode == SEALED:
+            check_message(member.channel.mode, frame)
         if size > member.message_bytes:
             raise ProtocolError(
                 ErrorCode.TOO_LARGE,
@@ -232,8 +236,10 @@ class Hub:
         )
 
     def _update(self, member: Member, frame: Update, now_ms: int) -> None:
-        self.membership.check_attributes(frame.attributes)
+        check_sealed_attributes(member.channel.mode, frame.sealed_attributes)
+        self.membership.check_attributes(frame.attributes, frame.sealed_attributes)
         member.attributes = frame.attributes
+        member.sealed_attributes = frame.sealed_attributes
         self.membership.changed(member)
         self.membership.reply(member, Ack(id=frame.id), now_ms)
 

@@ -48,6 +48,7 @@ class Member:
         "channel",
         "connection",
         "credential",
+        "crypto_session",
         "expires_ms",
         "identity",
         "is_dirty",
@@ -61,6 +62,7 @@ class Member:
         "project",
         "pushes_presence",
         "receives",
+        "sealed_attributes",
         "send_rate_per_s",
         "sent_count",
         "session",
@@ -90,6 +92,8 @@ class Member:
         self.project: Final = project
         self.order: Final = order
         self.attributes: Attributes = {}
+        self.sealed_attributes = b""
+        self.crypto_session = b""
         self.capabilities: list[str] = []
         self.auto_receive = True
         self.types: frozenset[str] | None = None
@@ -121,6 +125,10 @@ class Member:
         self.capabilities = connect.capabilities
         self.auto_receive = connect.auto_receive
         self.types = frozenset(connect.types) or None
+        if connect.crypto_session != self.crypto_session:
+            # New, or a page that was loaded again: what it sealed before belongs to the crypto-session that has ended.
+            self.crypto_session = connect.crypto_session
+            self.sealed_attributes = connect.sealed_attributes
         self.connection = connection
         self.peer = peer
         self.admit(admission, limits, now_ms)
@@ -166,6 +174,8 @@ class Member:
             is_claimed=self.admission.is_claimed,
             state="present" if self.session.is_attached else "away",
             attributes=self.attributes,
+            sealed_attributes=self.sealed_attributes,
+            crypto_session=self.crypto_session,
             capabilities=self.capabilities,
         )
 

@@ -239,7 +239,7 @@ class Membership:
         return most is None or counts[project] < most
 
     def _check_connect(self, connect: Connect) -> None:
-        self.check_attributes(connect.attributes)
+        self.check_attributes(connect.attributes, connect.sealed_attributes)
         if len(connect.capabilities) > self.limits.capabilities or len(connect.types) > self.limits.types:
             raise ProtocolError(ErrorCode.BAD_REQUEST, "Too many capabilities or types.")
         if any(len(capability) > 64 for capability in connect.capabilities):
@@ -249,9 +249,9 @@ class Membership:
         """The limits of one session."""
         return self._worker_limits if admission.is_service else self.limits
 
-    def check_attributes(self, attributes: dict[str, Any]) -> None:
-        """Raises `ProtocolError` (`too_large`) beyond the limit."""
-        size = len(msgspec.msgpack.encode(attributes))
+    def check_attributes(self, attributes: dict[str, Any], sealed_attributes: bytes) -> None:
+        """Raises `ProtocolError` (`too_large`) where both together are beyond the limit."""
+        size = len(msgspec.msgpack.encode(attributes)) + len(sealed_attributes)
         if size > self.limits.attributes_bytes:
             raise ProtocolError(
                 ErrorCode.TOO_LARGE,

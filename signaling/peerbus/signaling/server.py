@@ -44,6 +44,7 @@ from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
 from peerbus.signaling.quota import NO_QUOTA
+from peerbus.signaling.sealed import check_connect
 from peerbus.signaling.terms import Terms, TermsError
 
 _log: Final = logging.getLogger("peerbus.signaling")
@@ -120,11 +121,7 @@ class Server:
             raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
         version = common_version(frame.versions)
         principal = self._verify(frame.api_key)
-        if frame.mode == "sealed":
-            raise ProtocolError(
-                ErrorCode.NOT_SUPPORTED,
-                "Sealed channels are not served yet; connect with mode open (the server can read it).",
-            )
+        check_connect(frame)
         scope = naming.PUBLIC_SCOPE if frame.scope == "public" else naming.private_scope(principal.project)
         name = naming.check_channel_name(frame.channel)
         join_token = b"" if frame.join_token is None else frame.join_token.reveal()
