@@ -140,7 +140,7 @@ FORGED: dict[str, tuple[Callable[[str], str], str]] = {
         lambda key: token_of(key, grant={**FULL_GRANT, "addresses": ["192.0.2.0/24"]}),
         "forbidden",
     ),
-    "a number of uses": (lambda key: token_of(key, grant={**FULL_GRANT, "uses": 1}), "not_supported"),
+    "a number of uses and no id": (lambda key: token_of(key, grant={**FULL_GRANT, "uses": 1}), "bad_request"),
 }
 
 

@@ -41,6 +41,7 @@ from peerbus.protocol.signals import (
     WorkerToServer,
 )
 from peerbus.signaling.calls import Calls
+from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.hub import Hub
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState
@@ -106,7 +107,7 @@ class Stage:
                 state=ChannelState(epoch="e", head=0, tail=1, locked=False, name=channel, mode="open"),
                 lineage=lineage,
                 identity=naming.lineage_identity(lineage),
-                credential="k",
+                credential=CredentialIds("k", "k", frozenset({"k"})),
                 project="p",
                 quota=NO_QUOTA,
                 connection=object(),
@@ -324,7 +325,7 @@ def test_a_new_credential_is_told() -> None:
     stage.signals(ann)
     stage.heard(worker)
     admission = msgspec.structs.replace(ann.admission, expires_ms=stage.now_ms + 60_000)
-    stage.membership.readmit(ann, admission, "k2", stage.now_ms)
+    stage.membership.readmit(ann, admission, CredentialIds("k2", "k2", frozenset({"k2"})), stage.now_ms)
     (renewed,) = stage.heard(worker)
     assert isinstance(renewed, Renewed)
     assert renewed.participant.expires_ms == stage.now_ms + 60_000

@@ -15,6 +15,7 @@ from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Grant, Operation, grant_from_json, grant_to_json
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
+from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.keyring import DEMO_PROJECT, CredentialKind, KeyRecord, Keyring
 from tests.support.vectors import load_vectors
 
@@ -55,11 +56,14 @@ def claims(**changes: Any) -> TokenClaims:
 def vector_keyring() -> Keyring:
     ring = Keyring(bytes.fromhex(TOKENS["master_key_hex"]))
     ring.replace(
-        msgspec.structs.replace(
-            KeyRecord(key_id=key["key_id"], project=key["project"], grant=grant_from_json(key["grant"])),
-            revoked_ms=key.get("revoked_ms"),
-        )
-        for key in TOKENS["keys"]
+        (
+            msgspec.structs.replace(
+                KeyRecord(key_id=key["key_id"], project=key["project"], grant=grant_from_json(key["grant"])),
+                revoked_ms=key.get("revoked_ms"),
+            )
+            for key in TOKENS["keys"]
+        ),
+        TOKENS["revoked_tokens"],
     )
     return ring
 
@@ -78,7 +82,7 @@ def test_a_developer_key_is_known() -> None:
     ring = keyring()
     principal = ring.verify(Secret(key_text(ring)), NOW_MS)
     assert principal.project == "default"
-    assert principal.credential_id == principal.key_id == RECORD.key_id
+    assert principal.ids == CredentialIds(RECORD.key_id, RECORD.key_id, frozenset({RECORD.key_id}))
     assert principal.kind is CredentialKind.DEVELOPER_KEY
     assert principal.grant == RECORD.grant
     assert principal.expires_ms is None

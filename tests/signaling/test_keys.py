@@ -15,6 +15,7 @@ import pytest
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import ALL_OPERATIONS, Grant, Operation, admit
 from peerbus.protocol.secrets import Secret
+from peerbus.signaling.audit import AUDIT_FILE
 from peerbus.signaling.keyring import DEMO_PROJECT
 from peerbus.signaling.keys import (
     DEFAULT_PROJECT,
@@ -176,7 +177,7 @@ def test_two_processes_may_begin_at_once(tmp_path: Path) -> None:
     assert all(store.verify(Secret(text), NOW_MS).project == "acme" for text in texts)
     assert len(store.keys()) == 3
     store.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [KEYS_FILE, MASTER_KEY_FILE]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [AUDIT_FILE, KEYS_FILE, MASTER_KEY_FILE]
 
 
 # --- the demo project -------------------------------------------------------------------------------------

@@ -9,9 +9,12 @@ in base64url without padding).
 
 A **token** is a JSON Web Token (RFC 7519) signed with HS256 (RFC 7518, section 3.2). The HMAC key is the text
 of the secret, its 43 characters as ASCII, so that every JWT library takes it as it stands. The header's `kid`
-is the key id. Claims: `aud` (always "peerbus"), `exp` and `grant` (see `grants`) are required; `nbf`, `jti`
-and `project` (must be the key's own) are optional; others are ignored. A token allows what both its own grant
-and the grant of the key allow.
+is the key id. Claims: `aud` (always "peerbus"), `exp` and `grant` (see `grants`) are required; `nbf`, `jti`,
+`project` (must be the key's own) and `issued_by` are optional; others are ignored. A token allows what both its
+own grant and the grant of the key allow.
+
+A token with a `jti` has an **id**, `<key id>:<jti>`, by which it can be revoked; one whose grant has `uses` must have
+it, since they are counted by it.
 """
 
 from __future__ import annotations
@@ -29,10 +32,13 @@ KEY_ID_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 KEY_ID_CHARS: Final = 12
 ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "peerbus"
+ISSUERS_MAX: Final = 4
 
 _DEVELOPER_KEY: Final = re.compile(r"pb_([a-z2-7]{12})_([A-Za-z0-9_-]{43})")
 
 _NumericDate = Annotated[float, Meta(ge=0, le=2**40)]
+_TokenName = Annotated[str, Meta(min_length=1, max_length=128)]
+_TOKEN_ID: Final = re.compile(r"[a-z2-7]{12}:.{1,128}", re.DOTALL)
 
 
 class DeveloperKey(Struct, frozen=True):
@@ -56,14 +62,26 @@ class TokenClaims(Struct, frozen=True, kw_only=True, omit_defaults=True):
     nbf: _NumericDate | None = None
     """Seconds since 1970 before which the token is worth nothing yet."""
     project: str | None = None
-    jti: str | None = None
-    """Names the token where it has to be told from others."""
+    jti: _TokenName | None = None
+    """Names the token among those of its key, where it has to be told from others."""
+    issued_by: Annotated[tuple[_TokenName, ...], Meta(max_length=ISSUERS_MAX)] = ()
+    """The `jti` of the token that asked for this one, and of the one that asked for that: it ends with each."""
 
 
 def parse_developer_key(text: str) -> DeveloperKey | None:
     """The parts of a developer key, or None if the text has not that form."""
     match = _DEVELOPER_KEY.fullmatch(text)
     return None if match is None else DeveloperKey(match[1], Secret(match[2]))
+
+
+def token_id(key_id: str, name: str) -> str:
+    """The id of a token: the key that signed it, and its `jti`."""
+    return f"{key_id}:{name}"
+
+
+def is_token_id(text: str) -> bool:
+    """Whether the text has the form of a token's id."""
+    return _TOKEN_ID.fullmatch(text) is not None
 
 
 def claims_to_json(claims: TokenClaims) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class ErrorCode(StrEnum):
     NOT_SUPPORTED = "not_supported"
     REPLACED = "replaced"
     KICKED = "kicked"
+    USED_UP = "used_up"
     # One request fails, the session goes on.
     BAD_FRAME = "bad_frame"
     BAD_REQUEST = "bad_request"
@@ -121,6 +122,9 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
         False, 3511, 409, "The same client connected again; this older connection ended."
     ),
     ErrorCode.KICKED: ErrorInfo(False, 3512, 403, "A member with the right to do so removed this one."),
+    ErrorCode.USED_UP: ErrorInfo(
+        False, 3513, 403, "The credential has been used by as many clients as may use it."
+    ),
     ErrorCode.BAD_FRAME: ErrorInfo(False, 3501, 400, "The frame could not be read."),
     ErrorCode.BAD_REQUEST: ErrorInfo(False, 3501, 400, "A field has a value that is not allowed."),
     ErrorCode.BAD_FILTER: ErrorInfo(False, 3501, 400, "The filter is malformed; nothing was sent."),

@@ -42,6 +42,7 @@ from peerbus.signaling.parent import watch_parent
 from peerbus.signaling.server import Server
 from peerbus.signaling.terms import Terms, TermsError
 from peerbus.signaling.tls import TlsSetup, tls_setup
+from peerbus.signaling.uses import UsesError, UseStore
 
 _log: Final = logging.getLogger("peerbus.signaling")
 _EPOCH_BYTES: Final = 9
@@ -86,7 +87,7 @@ async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None =
     async with AsyncExitStack() as stack:
         try:
             await _start(config, stack, on_ready)
-        except (KeyStoreError, StoreError, ConfigError, ListenError, TermsError) as error:
+        except (KeyStoreError, StoreError, ConfigError, ListenError, TermsError, UsesError) as error:
             raise StartError(str(error)) from None
         await stop.wait()
         _log.info("shutting down")
@@ -100,6 +101,8 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
         stack.callback(listener_socket.close)
     keys = KeyStore.open(config.data_dir, master_key=os.environ.pop(MASTER_KEY_VARIABLE, None))
     stack.callback(keys.close)
+    uses = UseStore.open(config.data_dir)
+    stack.callback(uses.close)
     store = open_store(config)
     stack.callback(store.close)
     if config.is_demo_on:
@@ -110,7 +113,7 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
         store, limits=WriterLimits(queue=limits.append_queue, queue_bytes=limits.append_queue_bytes)
     )
     stack.push_async_callback(log.close)
-    server = Server(config.limits, log, keys, version=version("peerbus"), terms=Terms(config.data_dir))
+    server = Server(config.limits, log, keys, uses, version=version("peerbus"), terms=Terms(config.data_dir))
     app = web.Application(client_max_size=config.limits.frame_bytes)
     listener = Listener(limits, connections=min(limits.connections, _connections_possible()))
     HttpApi(config, server, on_request=listener.request_began, on_response=listener.request_ended).add_to(app)

@@ -14,6 +14,7 @@ from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import DepartureReason, Member
 from peerbus.signaling.quota import Quota
+from peerbus.signaling.rate import SharedRate
 
 _ANNOUNCED_ORDER_MAX: Final = 1 << 31
 """Beyond it an announced join order is not believed: the numbers that follow it must fit a browser's."""
@@ -41,12 +42,20 @@ class Channel:
         "name",
         "project",
         "quota",
+        "rate",
         "resting_since_ms",
         "tail",
     )
 
     def __init__(
-        self, key: ChannelKey, state: ChannelState, project: str, quota: Quota, *, has_password: bool
+        self,
+        key: ChannelKey,
+        state: ChannelState,
+        project: str,
+        quota: Quota,
+        *,
+        has_password: bool,
+        rate: SharedRate,
     ) -> None:
         self.key: Final = key
         self.project: Final = project
@@ -54,6 +63,8 @@ class Channel:
         self.name: Final = state.name
         self.mode: Final = state.mode
         self.has_password: Final = has_password
+        self.rate: Final = rate
+        """What all its members together may send."""
         self.epoch: Final = state.epoch
         self.head = state.head
         self.tail = state.tail

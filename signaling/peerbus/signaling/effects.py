@@ -13,6 +13,7 @@ from msgspec import Struct
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import Closing, Send
 from peerbus.protocol.secrets import Secret
+from peerbus.signaling.audit_entry import AuditAction
 from peerbus.signaling.channel import Channel
 from peerbus.signaling.log.interface import Append, ChannelKey, Range
 from peerbus.signaling.member import Member
@@ -73,6 +74,15 @@ class RenewEffect(Struct, frozen=True):
     request_id: int
 
 
+class AuditEffect(Struct, frozen=True):
+    """Note what a member did to another, or to the channel, in the audit log. There is no answer."""
+
+    action: AuditAction
+    member: Member
+    target: str = ""
+    detail: str = ""
+
+
 class CloseEffect(Struct, frozen=True):
     """
     Write `closing` to a connection and close it.
@@ -87,4 +97,6 @@ class CloseEffect(Struct, frozen=True):
     is_abrupt: bool = False
 
 
-Effect: TypeAlias = AppendEffect | ReadEffect | LockEffect | TrimEffect | RenewEffect | CloseEffect
+Effect: TypeAlias = (
+    AppendEffect | ReadEffect | LockEffect | TrimEffect | RenewEffect | CloseEffect | AuditEffect
+)

@@ -8,6 +8,8 @@ where a request comes from.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
@@ -17,6 +19,7 @@ from peerbus.signaling.throttle import Throttle
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
+_ADDRESSES_MAX: Final = 10_000
 _COUNTED: Final = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.PROTOCOL_VIOLATION, ErrorCode.BAD_FRAME})
 """What guesses and broken programs look like; a key that has expired or was revoked is neither."""
 
@@ -29,6 +32,10 @@ class Gate:
         failed_per_min = limits.failed_connects_per_address_per_min
         self._connects: Final = Throttle(per_s, 2 * per_s)
         self._failures: Final = Throttle(failed_per_min / 60, failed_per_min)
+        self._refused_per_note: Final = failed_per_min
+        self._refused: OrderedDict[str, int] = OrderedDict()
+        self.on_guessing: Callable[[Peer, int], None] | None = None
+        """Told of an address each time that so many of its credentials were refused as may be in a minute."""
 
     def admit(self, peer: Peer, now_ms: int) -> None:
         """Counts a connect. Raises `ProtocolError` (`rate_limited`) when there are too many, or too many failed."""
@@ -51,7 +58,18 @@ class Gate:
         """A credential or a first frame was refused."""
         if error.code in _COUNTED:
             self._failures.take(peer.address or "", now_ms)
+            self._count_refused(peer)
         _log.info("connect refused: %s %s from %s", peer.correlation_id, error.code.value, peer.address)
+
+    def _count_refused(self, peer: Peer) -> None:
+        address = peer.address or ""
+        count = self._refused.pop(address, 0) + 1
+        if count < self._refused_per_note:
+            self._refused[address] = count
+            if len(self._refused) > _ADDRESSES_MAX:
+                self._refused.popitem(last=False)
+        elif self.on_guessing is not None:
+            self.on_guessing(peer, count)
 
     def sweep(self, now_ms: int) -> None:
         """Forgets addresses that have been quiet."""

@@ -35,8 +35,17 @@ from peerbus.protocol.messages import (
     Update,
 )
 from peerbus.protocol.signals import SFU_AGENT
+from peerbus.signaling.audit_entry import AuditAction
 from peerbus.signaling.calls import SIGNAL_BYTES_MAX, Calls
-from peerbus.signaling.effects import AppendEffect, LockEffect, ReadEffect, RenewEffect, TrimEffect
+from peerbus.signaling.credential_ids import CredentialIds
+from peerbus.signaling.effects import (
+    AppendEffect,
+    AuditEffect,
+    LockEffect,
+    ReadEffect,
+    RenewEffect,
+    TrimEffect,
+)
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.fanout import (
     append_of,
@@ -135,6 +144,10 @@ class Hub:
                 ErrorCode.RATE_LIMITED, f"Too many {delivery} messages a second.", retry_after_ms=wait_ms
             )
         admission = member.admission
+        if not admission.is_service:
+            wait_ms = member.channel.rate.take(now_ms) or member.key_rate.take(now_ms)
+            if wait_ms:
+                raise _too_many_together(wait_ms)
         if not admission.allows(_SEND_OPERATION[delivery], message_type=frame.type):
             raise ProtocolError(
                 ErrorCode.FORBIDDEN, f"The grant does not allow {delivery} messages of type {frame.type!r}."
@@ -269,6 +282,7 @@ class Hub:
         if len(channel.kicked) >= _KICKED_MAX:
             channel.kicked.pop()
         channel.kicked.add(target.identity)
+        self.membership.add_effect(AuditEffect(AuditAction.KICK, member, target.name, frame.reason))
         self.membership.remove(target, "kicked", ErrorCode.KICKED, frame.reason)
         self.membership.reply(member, Ack(id=frame.id), now_ms)
 
@@ -376,6 +390,8 @@ class Hub:
         channel = effect.member.channel
         channel.changes_under_way -= 1
         channel.is_locked = effect.locked
+        action = AuditAction.LOCK if effect.locked else AuditAction.UNLOCK
+        self.membership.add_effect(AuditEffect(action, effect.member))
         out = EncodedFrame(ChannelUpdate(is_locked=effect.locked))
         self.membership.push_live(channel.members.values(), out, now_ms)
         self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
@@ -385,14 +401,30 @@ class Hub:
         effect.member.channel.changes_under_way -= 1
         self.membership.refuse(effect.member, effect.request_id, error, now_ms)
 
-    def renewed(self, effect: RenewEffect, admission: Admission, credential: str, now_ms: int) -> None:
+    def renewed(
+        self,
+        effect: RenewEffect,
+        admission: Admission,
+        credential: CredentialIds,
+        now_ms: int,
+    ) -> None:
         """A new credential was verified for this member."""
+        if effect.member.is_gone:
+            return
         self.membership.readmit(effect.member, admission, credential, now_ms)
         self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
 
     def renewal_failed(self, effect: RenewEffect, error: ProtocolError, now_ms: int) -> None:
         """The new credential is not good; the member keeps the one it has."""
         self.membership.refuse(effect.member, effect.request_id, error, now_ms)
+
+
+def _too_many_together(wait_ms: int) -> ProtocolError:
+    return ProtocolError(
+        ErrorCode.RATE_LIMITED,
+        "Too many messages a second in this channel, or by this key.",
+        retry_after_ms=wait_ms,
+    )
 
 
 _PONG: Final = EncodedFrame(Pong())

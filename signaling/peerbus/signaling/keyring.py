@@ -18,7 +18,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from typing import Any, Final
 
@@ -36,10 +36,12 @@ from peerbus.protocol.credentials import (
     claims_from_json,
     claims_to_json,
     parse_developer_key,
+    token_id,
 )
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Grant, grant_from_json, narrow
 from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
+from peerbus.signaling.credential_ids import CredentialIds
 
 DEMO_PROJECT: Final = "demo"
 SERVICE_PROJECT: Final = "peerbus"
@@ -68,6 +70,15 @@ class KeyRecord(Struct, frozen=True, kw_only=True):
     revoked_ms: int | None = None
 
 
+class UseLimit(Struct, frozen=True):
+    """A credential that only so many lineages may use."""
+
+    credential_id: str
+    most: int
+    expires_ms: int | None
+    """When nobody can use it any more, and nothing has to be remembered of it."""
+
+
 class Principal(Struct, frozen=True, kw_only=True):
     """Whoever presented a good credential."""
 
@@ -78,11 +89,19 @@ class Principal(Struct, frozen=True, kw_only=True):
     grant: Grant
     """What the credential allows, its expiry included; for a token, narrowed by its key's grant."""
     token_id: str | None = None
+    """The `jti` of a token that has one."""
+    issued_by: tuple[str, ...] = ()
+    use_limits: tuple[UseLimit, ...] = ()
+    """What is to be counted before a session begins: uses of the token, of the key that signed it, or of both."""
 
     @property
-    def credential_id(self) -> str:
-        """The id under which the end of this credential is told: a token ends with the key that signed it."""
-        return self.key_id
+    def ids(self) -> CredentialIds:
+        """By which names this credential is known."""
+        tokens = [
+            token_id(self.key_id, name) for name in (self.token_id, *self.issued_by) if name is not None
+        ]
+        own = self.key_id if self.token_id is None else tokens[0]
+        return CredentialIds(own, self.key_id, frozenset((self.key_id, *tokens)))
 
     @property
     def expires_ms(self) -> int | None:
@@ -100,19 +119,29 @@ class Keyring:
     def __init__(self, master_key: bytes) -> None:
         self._master_key = master_key
         self._records: dict[str, KeyRecord] = {}
+        self._revoked: frozenset[str] = frozenset()
+        """The ids of tokens that were revoked one by one."""
         self.is_demo_open = False
         """Whether keys of the demo project are honoured."""
 
-    def replace(self, records: Iterable[KeyRecord]) -> frozenset[str]:
-        """Puts these keys in the place of all former ones; returns the ids that are good no longer."""
-        former = self._records
+    def replace(
+        self, records: Iterable[KeyRecord], revoked_tokens: Collection[str] = frozenset()
+    ) -> frozenset[str]:
+        """
+        Puts these keys and revoked tokens in the place of all former ones.
+
+        Returns the ids of keys and tokens that are good no longer.
+        """
+        former, formerly_revoked = self._records, self._revoked
         self._records = {record.key_id: record for record in records}
+        self._revoked = frozenset(revoked_tokens)
         good = {record.key_id for record in self._records.values() if record.revoked_ms is None}
-        return frozenset(
+        ended = frozenset(
             record.key_id
             for record in former.values()
             if record.revoked_ms is None and record.key_id not in good
         )
+        return ended | (self._revoked - formerly_revoked)
 
     def developer_key(self, record: KeyRecord) -> DeveloperKey:
         """The key with its secret, which is computed anew each time."""
@@ -136,8 +165,8 @@ class Keyring:
         Whose credential this is, and what it allows at this moment.
 
         Raises `ProtocolError`: `unauthorized` (unknown, wrong or malformed), `revoked`, `expired`,
-        `forbidden` (the demo project is closed), `bad_request` (a token with a malformed grant),
-        `not_supported` (a grant for a number of uses).
+        `forbidden` (the demo project is closed), `bad_request` (a token with a malformed grant, or with a number
+        of uses and no id). It counts no uses: that is done where somebody begins to use it.
         """
         text = credential.reveal()
         if text.startswith("pb_") or len(text) > MAX_SECRET_CHARS:
@@ -146,10 +175,6 @@ class Keyring:
             principal = self._verify_token(text, now_ms)
         if principal.expires_ms is not None and now_ms >= principal.expires_ms:
             raise ProtocolError(ErrorCode.EXPIRED)
-        if principal.grant.uses is not None:
-            raise ProtocolError(
-                ErrorCode.NOT_SUPPORTED, "This server does not count the uses of a credential yet."
-            )
         return principal
 
     def _verify_developer_key(self, text: str) -> Principal:
@@ -164,6 +189,7 @@ class Keyring:
             key_id=record.key_id,
             kind=CredentialKind.DEVELOPER_KEY,
             grant=record.grant,
+            use_limits=_limits_of_key(record),
         )
 
     def _verify_token(self, text: str, now_ms: int) -> Principal:
@@ -174,17 +200,31 @@ class Keyring:
             raise ProtocolError(ErrorCode.UNAUTHORIZED, "The token names another project than its key's.")
         if claims.nbf is not None and now_ms + NOT_BEFORE_LEEWAY_MS < claims.nbf * 1000:
             raise ProtocolError(ErrorCode.UNAUTHORIZED, "The token is not valid yet.")
-        grant = narrow(record.grant, grant_from_json(claims.grant))
+        own_grant = grant_from_json(claims.grant)
+        grant = narrow(record.grant, own_grant)
         expires_ms = int(claims.exp * 1000)
         if grant.expires_ms is None or expires_ms < grant.expires_ms:
             grant = msgspec.structs.replace(grant, expires_ms=expires_ms)
-        return Principal(
+        limits = _limits_of_key(record)
+        if own_grant.uses is not None:
+            if claims.jti is None:
+                raise ProtocolError(
+                    ErrorCode.BAD_REQUEST, "A token for a number of uses needs an id (jti) to count them by."
+                )
+            own_id = token_id(record.key_id, claims.jti)
+            limits = (*limits, UseLimit(own_id, own_grant.uses, grant.expires_ms))
+        principal = Principal(
             project=record.project,
             key_id=record.key_id,
             kind=CredentialKind.TOKEN,
             grant=grant,
             token_id=claims.jti,
+            issued_by=claims.issued_by,
+            use_limits=limits,
         )
+        if not self._revoked.isdisjoint(principal.ids.all):
+            raise ProtocolError(ErrorCode.REVOKED)
+        return principal
 
     def _verify_signature(self, text: str) -> tuple[KeyRecord, dict[str, Any]]:
         """The key that signed a token, and its payload; times are left to the caller, who has the clock."""
@@ -217,3 +257,9 @@ class Keyring:
             raise ProtocolError(ErrorCode.REVOKED)
         if record.project == DEMO_PROJECT and not self.is_demo_open:
             raise ProtocolError(ErrorCode.FORBIDDEN, "The demo project is closed on this server.")
+
+
+def _limits_of_key(record: KeyRecord) -> tuple[UseLimit, ...]:
+    if record.grant.uses is None:
+        return ()
+    return (UseLimit(record.key_id, record.grant.uses, record.grant.expires_ms),)

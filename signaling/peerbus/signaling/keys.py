@@ -1,10 +1,11 @@
 """
 Projects and developer keys: what is stored about them, and the way to change it.
 
-Owns `keys.db` in the data folder (SQLite) and its schema; keeps a `Keyring` of what stands there. Never
-stores a secret: the file holds ids, projects, grants and revocations, and a value by which it recognises its
-master key. Several processes may have it open, the server and `peerbus keys` among them; `refresh` notices
-what another one changed.
+Owns `keys.db` in the data folder (SQLite) and its schema; keeps a `Keyring` of what stands there, and notes every
+change in the audit log. Never stores a secret: the file holds ids, projects, grants and revocations, and a value by
+which it recognises its master key. Tokens that are given out are not stored, only those that were revoked, for as
+long as they would be good otherwise. Several processes may have the file open, the server and `peerbus keys` among
+them; `refresh` notices what another one changed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import json
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -24,8 +26,15 @@ import msgspec
 from msgspec import Struct
 
 from peerbus.protocol.channel import check_project_id
-from peerbus.protocol.credentials import KEY_ID_ALPHABET, KEY_ID_CHARS, DeveloperKey, TokenClaims
-from peerbus.protocol.errors import ProtocolError
+from peerbus.protocol.credentials import (
+    ISSUERS_MAX,
+    KEY_ID_ALPHABET,
+    KEY_ID_CHARS,
+    DeveloperKey,
+    TokenClaims,
+    token_id,
+)
+from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import (
     ALL_OPERATIONS,
     MODERATION,
@@ -33,11 +42,14 @@ from peerbus.protocol.grants import (
     Operation,
     grant_from_json,
     grant_to_json,
+    narrow,
 )
 from peerbus.protocol.patterns import EVERY
-from peerbus.protocol.secrets import Secret
+from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
 from peerbus.protocol.signals import CONTROL_CHANNEL, CONTROL_TYPE
-from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, KeyRecord, Keyring
+from peerbus.signaling.audit import AuditLog
+from peerbus.signaling.audit_entry import OPERATOR, AuditAction, grant_summary
+from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, CredentialKind, KeyRecord, Keyring
 from peerbus.signaling.keyring import Principal as Principal
 from peerbus.signaling.master_key import (
     MASTER_KEY_FILE,
@@ -98,14 +110,26 @@ class IssuedKey(Struct, frozen=True):
 
     credential: Secret
     expires_ms: int
+    token_id: str
+    """Names it, and is no secret: by this it is revoked."""
+    grant: Grant
+    """What it allows, its expiry included."""
 
 
 class KeyStoreError(Exception):
     """The keys cannot be read or changed; the text is one line for a person."""
 
 
-_SCHEMA_VERSION: Final = 1
-_SCHEMA: Final = """
+_SCHEMA_VERSION: Final = 2
+_REVOKED_TOKENS: Final = """
+CREATE TABLE revoked_tokens (
+    token_id TEXT PRIMARY KEY,
+    key_id TEXT NOT NULL REFERENCES keys,
+    revoked_ms INTEGER NOT NULL,
+    expires_ms INTEGER
+) WITHOUT ROWID
+"""
+_SCHEMA: Final = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE projects (
     project TEXT PRIMARY KEY,
@@ -120,7 +144,10 @@ CREATE TABLE keys (
     created_ms INTEGER NOT NULL,
     revoked_ms INTEGER
 ) WITHOUT ROWID;
-"""
+{_REVOKED_TOKENS}"""
+REVOKED_TOKENS_MAX: Final = 100_000
+"""Of one key; then the key itself is to be revoked."""
+_JTI_BYTES: Final = 9
 _BUSY_TIMEOUT_S: Final = 5.0
 
 
@@ -132,12 +159,14 @@ class KeyStore:
     `verify` reads memory only.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, keyring: Keyring) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, keyring: Keyring, audit: AuditLog) -> None:
+        self.audit: Final = audit
         self._connection = connection
         self._path = path
         self._keyring = keyring
         self._projects: dict[str, Project] = {}
         self._records: dict[str, KeyRecord] = {}
+        self._revoked_tokens: frozenset[str] = frozenset()
         self._version = -1
         self._ended: set[str] = set()
 
@@ -164,7 +193,7 @@ class KeyStore:
         except OSError as error:
             raise KeyStoreError(f"cannot use {path}: {error.strerror}") from error
         connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-        store = cls(connection, path, Keyring(key))
+        store = cls(connection, path, Keyring(key), AuditLog(data_dir))
         try:
             with store._translated_errors():
                 store._prepare(key)
@@ -227,10 +256,88 @@ class KeyStore:
             )
             record = self._records[key.key_id]
         exp_s = (now_ms + DEMO_KEY_TTL_MS) // 1000
-        claims = TokenClaims(exp=exp_s, grant=grant_to_json(record.grant), project=DEMO_PROJECT)
-        return IssuedKey(self._keyring.sign(record, claims), exp_s * 1000)
+        jti = secrets.token_urlsafe(_JTI_BYTES)
+        claims = TokenClaims(exp=exp_s, grant=grant_to_json(record.grant), project=DEMO_PROJECT, jti=jti)
+        return IssuedKey(
+            self._keyring.sign(record, claims),
+            exp_s * 1000,
+            token_id(record.key_id, jti),
+            msgspec.structs.replace(record.grant, expires_ms=exp_s * 1000),
+        )
 
-    def create_key(self, project: str, *, grant: Grant, label: str = "", now_ms: int) -> DeveloperKey:
+    def issue_token(
+        self,
+        issuer: Principal,
+        wanted: Grant,
+        ttl_ms: int,
+        now_ms: int,
+        *,
+        address: str = "",
+        is_operator: bool = False,
+    ) -> IssuedKey:
+        """
+        A token that allows what both the issuer's grant and `wanted` allow, signed with the issuer's key.
+
+        The issuer is a developer key, whose owner could sign it as well, or a token that may `admin`, has an id, and
+        is not for a number of uses; the new token ends with it. Raises `ProtocolError`: `forbidden` (the issuer may
+        not, or nothing is left of the grant), `too_large`.
+        """
+        _check_issuer(issuer)
+        grant = narrow(issuer.grant, wanted)
+        missing = [name for name in ("channels", "agents", "operations") if not getattr(grant, name)]
+        if missing:
+            raise ProtocolError(
+                ErrorCode.FORBIDDEN,
+                f"Nothing would be left of the grant: {', '.join(missing)} of it and of the key's have nothing in "
+                "common.",
+            )
+        expires_ms = now_ms + ttl_ms
+        if grant.expires_ms is not None:
+            expires_ms = min(expires_ms, grant.expires_ms)
+        exp_s = expires_ms / 1000
+        jti = secrets.token_urlsafe(_JTI_BYTES)
+        record = self._records[issuer.key_id]
+        claims = TokenClaims(
+            exp=int(exp_s) if exp_s.is_integer() else exp_s,
+            grant=grant_to_json(msgspec.structs.replace(grant, expires_ms=None)),
+            project=issuer.project,
+            jti=jti,
+            issued_by=() if issuer.token_id is None else (issuer.token_id, *issuer.issued_by),
+        )
+        credential = self._keyring.sign(record, claims)
+        if len(credential.reveal()) > MAX_SECRET_CHARS:
+            raise ProtocolError(ErrorCode.TOO_LARGE, "The grant is too long for a token.")
+        issued = IssuedKey(
+            credential,
+            expires_ms,
+            token_id(record.key_id, jti),
+            msgspec.structs.replace(grant, expires_ms=expires_ms),
+        )
+        self.audit.note(
+            AuditAction.TOKEN_ISSUED,
+            now_ms,
+            project=issuer.project,
+            by=OPERATOR if is_operator else issuer.ids.own,
+            target=issued.token_id,
+            address=address,
+            detail=grant_summary(issued.grant),
+        )
+        return issued
+
+    def issuer(self, key_id: str, now_ms: int) -> Principal:
+        """
+        A developer key as an issuer of tokens, without its secret: for the operator, who has the master key.
+
+        Raises `KeyStoreError` if there is none that is good, `ProtocolError` if its grant has ended.
+        """
+        record = self._records.get(key_id)
+        if record is None or record.revoked_ms is not None:
+            raise KeyStoreError("there is no good key with this id; peerbus keys list shows all")
+        return self._keyring.verify(Secret(self._keyring.developer_key(record).to_text()), now_ms)
+
+    def create_key(
+        self, project: str, *, grant: Grant, label: str = "", now_ms: int, by: str = OPERATOR
+    ) -> DeveloperKey:
         """
         Makes a key, and its project if there is none; the only time that its secret is returned.
 
@@ -248,7 +355,16 @@ class KeyStore:
             raise KeyStoreError(error.message) from error
         if project not in self._projects:
             self._add_project(project, Quota(), now_ms)
-        return self._insert_key(project, grant, label, now_ms)
+        key = self._insert_key(project, grant, label, now_ms)
+        self.audit.note(
+            AuditAction.KEY_CREATED,
+            now_ms,
+            project=project,
+            by=by,
+            target=key.key_id,
+            detail=f"{label}: {grant_summary(grant)}" if label else grant_summary(grant),
+        )
+        return key
 
     def own_workers_key(self, now_ms: int) -> DeveloperKey:
         """
@@ -261,14 +377,76 @@ class KeyStore:
                 return self._keyring.developer_key(record)
         return self.create_key(SERVICE_PROJECT, grant=WORKER_GRANT, label=_OWN_WORKERS_LABEL, now_ms=now_ms)
 
-    def revoke_key(self, key_id: str, *, now_ms: int) -> KeyRecord:
+    def revoke_key(self, key_id: str, *, now_ms: int, by: str = OPERATOR, address: str = "") -> KeyRecord:
         """Makes a key and all tokens signed with it worthless for ever; revoking it again changes nothing."""
-        if key_id not in self._records:
+        record = self._records.get(key_id)
+        if record is None:
             raise KeyStoreError(f"there is no key with the id {key_id!r}")
-        self._write(
-            "UPDATE keys SET revoked_ms = ? WHERE key_id = ? AND revoked_ms IS NULL", (now_ms, key_id)
-        )
+        if record.revoked_ms is None:
+            self._write(
+                ("UPDATE keys SET revoked_ms = ? WHERE key_id = ? AND revoked_ms IS NULL", (now_ms, key_id)),
+                ("DELETE FROM revoked_tokens WHERE key_id = ?", (key_id,)),
+            )
+            self.audit.note(
+                AuditAction.KEY_REVOKED,
+                now_ms,
+                project=record.project,
+                by=by,
+                target=key_id,
+                address=address,
+                detail=record.label,
+            )
         return self._records[key_id]
+
+    def revoke_token(
+        self,
+        id_of_token: str,
+        *,
+        now_ms: int,
+        expires_ms: int | None = None,
+        by: str = OPERATOR,
+        address: str = "",
+    ) -> None:
+        """
+        Makes one token, and what was issued by it, worthless. Revoking it again changes nothing.
+
+        It is remembered until `expires_ms`, which is when the token ends by itself; without that for as long as the
+        key that signed it is good. Raises `KeyStoreError` if there is no such key, or too many of its tokens were
+        revoked.
+        """
+        key_id = id_of_token.partition(":")[0]
+        record = self._records.get(key_id)
+        if record is None:
+            raise KeyStoreError("there is no key that could have signed this token")
+        if record.revoked_ms is not None or id_of_token in self._revoked_tokens:
+            return
+        own = sum(one.startswith(f"{key_id}:") for one in self._revoked_tokens)
+        if own >= REVOKED_TOKENS_MAX:
+            raise KeyStoreError(f"{own} tokens of this key are revoked already; revoke the key itself")
+        self._write(
+            ("DELETE FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)),
+            (
+                "INSERT OR IGNORE INTO revoked_tokens VALUES (?, ?, ?, ?)",
+                (id_of_token, key_id, now_ms, expires_ms),
+            ),
+        )
+        self.audit.note(
+            AuditAction.TOKEN_REVOKED,
+            now_ms,
+            project=record.project,
+            by=by,
+            target=id_of_token,
+            address=address,
+        )
+
+    def forget(self, now_ms: int) -> None:
+        """Removes revocations of tokens that have ended by themselves since."""
+        with self._translated_errors():
+            (stale,) = self._connection.execute(
+                "SELECT count(*) FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)
+            ).fetchone()
+        if stale:
+            self._write(("DELETE FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)))
 
     def keys(self, project: str | None = None) -> list[KeyRecord]:
         """All keys, or those of one project, the oldest first."""
@@ -296,9 +474,12 @@ class KeyStore:
                 for statement in _SCHEMA.split(";"):
                     run(statement)
                 run("INSERT INTO facts VALUES ('master_key_check', ?)", (check,))
-                run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            elif version == 1:
+                run(_REVOKED_TOKENS)
+            run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
         stored = run("SELECT value FROM facts WHERE name = 'master_key_check'").fetchone()
         if stored is None or not hmac.compare_digest(stored[0], check):
+            self.audit.note(AuditAction.MASTER_KEY_MISMATCH, _wall_ms(), by=OPERATOR)
             raise KeyStoreError(
                 f"the keys in {self._path} were made with another master key; give the server that one, "
                 f"or move {KEYS_FILE} away to begin anew"
@@ -326,27 +507,34 @@ class KeyStore:
                     "SELECT key_id, project, label, grant_json, created_ms, revoked_ms FROM keys"
                 )
             ]
+            revoked = frozenset(name for (name,) in run("SELECT token_id FROM revoked_tokens"))
         self._projects = {project.project: project for project in projects}
         self._records = {record.key_id: record for record in records}
-        self._ended |= self._keyring.replace(records)
+        self._revoked_tokens = revoked
+        self._ended |= self._keyring.replace(records, revoked)
 
     def _add_project(self, project: str, quota: Quota, now_ms: int) -> None:
         self._write(
-            "INSERT OR IGNORE INTO projects VALUES (?, ?, ?)",
-            (project, msgspec.json.encode(quota).decode(), now_ms),
+            (
+                "INSERT OR IGNORE INTO projects VALUES (?, ?, ?)",
+                (project, msgspec.json.encode(quota).decode(), now_ms),
+            )
         )
 
     def _insert_key(self, project: str, grant: Grant, label: str, now_ms: int) -> DeveloperKey:
         key_id = "".join(secrets.choice(KEY_ID_ALPHABET) for _ in range(KEY_ID_CHARS))
         self._write(
-            "INSERT INTO keys VALUES (?, ?, ?, ?, ?, NULL)",
-            (key_id, project, label, json.dumps(grant_to_json(grant)), now_ms),
+            (
+                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, NULL)",
+                (key_id, project, label, json.dumps(grant_to_json(grant)), now_ms),
+            )
         )
         return self._keyring.developer_key(self._records[key_id])
 
-    def _write(self, statement: str, values: tuple[object, ...]) -> None:
+    def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
         with self._translated_errors(), self._transaction():
-            self._connection.execute(statement, values)
+            for statement, values in statements:
+                self._connection.execute(statement, values)
         self._load()
 
     def _data_version(self) -> int:
@@ -372,3 +560,20 @@ class KeyStore:
             raise KeyStoreError(f"cannot use {self._path}: {error}") from error
         except (sqlite3.DatabaseError, ValueError, ProtocolError) as error:
             raise KeyStoreError(f"{self._path} is damaged: {error}") from error
+
+
+def _check_issuer(issuer: Principal) -> None:
+    if issuer.kind is CredentialKind.DEVELOPER_KEY:
+        return
+    if Operation.ADMIN not in issuer.grant.operations:
+        raise ProtocolError(ErrorCode.FORBIDDEN, "A token issues others only if its grant allows admin.")
+    if issuer.token_id is None:
+        raise ProtocolError(ErrorCode.FORBIDDEN, "A token without an id (jti) issues no others.")
+    if issuer.grant.uses is not None:
+        raise ProtocolError(ErrorCode.FORBIDDEN, "A token for a number of uses issues no others.")
+    if len(issuer.issued_by) >= ISSUERS_MAX:
+        raise ProtocolError(ErrorCode.FORBIDDEN, "The token was itself issued by too many others in turn.")
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -27,6 +27,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     send_rate_per_s: int = 50
     lossy_rate_per_s: int = 200
     request_rate_per_s: int = 50
+    # Rates of all sessions of one channel, and of one developer key with its tokens, together.
+    channel_send_rate_per_s: int = 5_000
+    key_send_rate_per_s: int = 10_000
     # A media worker speaks for many, and hears from many.
     worker_send_rate_per_s: int = 5_000
     worker_live_kept_bytes: int = 67_108_864

@@ -15,9 +15,10 @@ from peerbus.protocol.grants import Admission, Operation
 from peerbus.protocol.messages import Attributes, Connect
 from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.protocol.session.server import ServerSession
+from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.rate import TokenBucket
+from peerbus.signaling.rate import SharedRate, TokenBucket
 
 if TYPE_CHECKING:
     from peerbus.signaling.channel import Channel
@@ -54,6 +55,7 @@ class Member:
         "is_dirty",
         "is_gone",
         "is_warned",
+        "key_rate",
         "lineage",
         "message_bytes",
         "name",
@@ -84,6 +86,8 @@ class Member:
         limits: Limits,
         now_ms: int,
     ) -> None:
+        self.key_rate: SharedRate
+        """What all sessions of its developer key together may send."""
         self.session: Final = session
         self.channel: Final = channel
         self.name: Final = name
@@ -98,7 +102,8 @@ class Member:
         self.auto_receive = True
         self.types: frozenset[str] | None = None
         self.connection: Any = None
-        self.credential = ""
+        self.credential: CredentialIds
+        """What it is here by; set by the membership, as is `key_rate`."""
         self.is_dirty = False
         self.is_gone = False
         """It has left for good; frames that still come from its connection mean nothing."""

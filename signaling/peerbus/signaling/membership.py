@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -36,12 +37,14 @@ from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import Due, ServerSession, SessionTimes
 from peerbus.signaling.channel import Channel
+from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.effects import CloseEffect, Effect, ReadEffect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
 from peerbus.signaling.member import DepartureReason, Member, Peer
 from peerbus.signaling.quota import Quota
+from peerbus.signaling.rate import SharedRate
 from peerbus.signaling.refusal import closing_frame, error_frame
 
 _REST_MS: Final = 10_000
@@ -59,7 +62,7 @@ class Joining(Struct, frozen=True, kw_only=True):
     state: ChannelState
     lineage: bytes
     identity: str
-    credential: str
+    credential: CredentialIds
     project: str
     quota: Quota
     connection: Any
@@ -108,6 +111,8 @@ class Membership:
         # Left by everyone a moment ago. Whoever joins now may bring a state of the log that is older than the last
         # change of the channel, so it is kept until nothing can be under way any more.
         self._resting: dict[ChannelKey, Channel] = {}
+        # Each as long as a member of that key is here.
+        self._rates_of_keys: Final[WeakValueDictionary[str, SharedRate]] = WeakValueDictionary()
         self._sessions_of: Counter[str] = Counter()
         self._channels_of: Counter[str] = Counter()
         self._times: Final = SessionTimes(
@@ -163,7 +168,7 @@ class Membership:
         """
         if self.is_draining:
             raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
-        channel = self.channels.get(joining.key) or self._new_channel(joining)
+        channel = self.channels.get(joining.key) or self._new_channel(joining, now_ms)
         channel.tail = max(channel.tail, joining.state.tail)
         if joining.identity in channel.kicked:
             raise ProtocolError(ErrorCode.KICKED)
@@ -195,7 +200,7 @@ class Membership:
         member = None if channel is None else channel.by_lineage.get(lineage)
         return None if member is None else member.name
 
-    def _new_channel(self, joining: Joining) -> Channel:
+    def _new_channel(self, joining: Joining, now_ms: int) -> Channel:
         if len(self.channels) >= self.limits.channels:
             raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many channels as it may have.")
         if not self._has_room(self._channels_of, joining.project, joining.quota.channels):
@@ -204,7 +209,14 @@ class Membership:
         if resting is not None:
             return resting
         has_password = bool(joining.connect.join_token)
-        return Channel(joining.key, joining.state, joining.project, joining.quota, has_password=has_password)
+        return Channel(
+            joining.key,
+            joining.state,
+            joining.project,
+            joining.quota,
+            has_password=has_password,
+            rate=SharedRate(self.limits.channel_send_rate_per_s, now_ms),
+        )
 
     def _name_holder(self, channel: Channel, joining: Joining) -> Member | None:
         """The session that bears the name, if it is this client's. Raises `name_taken` for somebody else's."""
@@ -335,12 +347,19 @@ class Membership:
     def _begin(self, member: Member, joining: Joining, now_ms: int) -> None:
         limits = self.limits_of(joining.admission)
         member.begin(joining.connect, joining.admission, limits, joining.connection, joining.peer, now_ms)
-        member.credential = joining.credential
+        self._bear(member, joining.credential, now_ms)
         self._plan_warning(member, now_ms)
         quota = joining.quota.message_bytes
         member.message_bytes = (
             self.limits.message_bytes if quota is None else min(self.limits.message_bytes, quota)
         )
+
+    def _bear(self, member: Member, credential: CredentialIds, now_ms: int) -> None:
+        """The member is here by this credential from now on, and shares the rate of its key."""
+        member.credential = credential
+        rate = self._rates_of_keys.get(credential.key)
+        member.key_rate = rate or SharedRate(self.limits.key_send_rate_per_s, now_ms)
+        self._rates_of_keys[credential.key] = member.key_rate
 
     def _durable_cursor(self, channel: Channel, resume: Resume | None) -> tuple[int, bool]:
         if (
@@ -404,11 +423,11 @@ class Membership:
 
     # --- leaving ----------------------------------------------------------------------------------------
 
-    def readmit(self, member: Member, admission: Admission, credential: str, now_ms: int) -> None:
+    def readmit(self, member: Member, admission: Admission, credential: CredentialIds, now_ms: int) -> None:
         """A new credential for a member: from now on it sees and may do what that allows."""
         received, saw_presence = member.receives, member.pushes_presence
         member.admit(admission, self.limits_of(admission), now_ms)
-        member.credential = credential
+        self._bear(member, credential, now_ms)
         self._plan_warning(member, now_ms)
         if member.receives is not received:
             member.session.outbox.catch_up(member.channel.head if member.receives else 0)
@@ -449,10 +468,10 @@ class Membership:
             if member.connection is not None:
                 self._close_connection(member, ErrorCode.SERVER_RESTARTING, retry_after_ms=retry_after_ms())
 
-    def revoke(self, credential: str, reason: ErrorCode) -> None:
-        """Ends every session that was admitted by this credential."""
+    def revoke(self, credentials: frozenset[str], reason: ErrorCode) -> None:
+        """Ends every session that was admitted by one of these credentials, or by what came from one."""
         for member in list(self.members.values()):
-            if member.credential == credential:
+            if not member.credential.all.isdisjoint(credentials):
                 self.remove(member, "closed", reason)
 
     def remove(self, member: Member, departure: DepartureReason, code: ErrorCode, text: str = "") -> None:

@@ -1,7 +1,7 @@
 """
-A token bucket: so many a second, with a burst.
+So many a second: a token bucket for one session, and a cheaper count for what many sessions share.
 
-Owns one allowance. Never reads a clock.
+Owns one allowance each. Never reads a clock.
 """
 
 from __future__ import annotations
@@ -54,3 +54,35 @@ class TokenBucket:
         if now_ms > self._at_ms:
             self._tokens = min(self._burst, self._tokens + (now_ms - self._at_ms) * self._per_ms)
             self._at_ms = now_ms
+
+
+class SharedRate:
+    """
+    `rate_per_s` on average for all who share it.
+
+    It costs a subtraction as long as there is something left, since it is asked for every message: it is filled only
+    when it is empty, with what has come up since, and by no more than a second's worth. So up to twice the rate may
+    go in one second after a quiet one.
+    """
+
+    __slots__ = ("__weakref__", "_filled_at_ms", "_left", "_rate_per_s")
+
+    def __init__(self, rate_per_s: int, now_ms: int) -> None:
+        self._rate_per_s = rate_per_s
+        self._left = rate_per_s
+        self._filled_at_ms = now_ms
+
+    def take(self, now_ms: int) -> int:
+        """0 when one was taken, else how many milliseconds to wait until there is one."""
+        self._left -= 1
+        return 0 if self._left >= 0 else self._fill(now_ms)
+
+    def _fill(self, now_ms: int) -> int:
+        elapsed_ms = now_ms - self._filled_at_ms
+        come_up = min(self._rate_per_s, elapsed_ms * self._rate_per_s // 1000)
+        if come_up < 1:
+            self._left = 0
+            return max(1, -(-1000 // self._rate_per_s) - elapsed_ms)
+        self._filled_at_ms = now_ms
+        self._left = come_up - 1
+        return 0

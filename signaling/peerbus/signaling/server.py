@@ -24,9 +24,11 @@ from peerbus.protocol.messages import ClientFrame, Closing, Connect
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import common_version
 from peerbus.protocol.signals import SERVER_AGENT, SFU_AGENT
+from peerbus.signaling.audit_entry import AuditAction
 from peerbus.signaling.calls import Calls
 from peerbus.signaling.effects import (
     AppendEffect,
+    AuditEffect,
     CloseEffect,
     Effect,
     LockEffect,
@@ -46,6 +48,7 @@ from peerbus.signaling.membership import Joining, Membership
 from peerbus.signaling.quota import NO_QUOTA
 from peerbus.signaling.sealed import check_connect
 from peerbus.signaling.terms import Terms, TermsError
+from peerbus.signaling.uses import UsesError, UseStore
 
 _log: Final = logging.getLogger("peerbus.signaling")
 
@@ -54,6 +57,7 @@ _STALLED_POLL_S: Final = 0.02
 _TICKS_PER_TIMEOUT: Final = 8
 _TICK_MAX_S: Final = 0.5
 _KEYS_REFRESH_MS: Final = 450
+_FORGET_MS: Final = 60_000
 _FAREWELL_S: Final = 0.1
 """For the last frames to leave; closing handshakes that take longer are cut."""
 
@@ -72,7 +76,14 @@ class Server:
     """Everything of one signaling process but its HTTP surface. Used from one event loop."""
 
     def __init__(
-        self, limits: Limits, log: LogWriter, keys: KeyStore, *, version: str, terms: Terms | None = None
+        self,
+        limits: Limits,
+        log: LogWriter,
+        keys: KeyStore,
+        uses: UseStore,
+        *,
+        version: str,
+        terms: Terms | None = None,
     ) -> None:
         self.limits: Final = limits
         self.version: Final = version
@@ -93,7 +104,9 @@ class Server:
         self.hub: Final = Hub(self.membership, self.calls)
         self.log: Final = log
         self.keys: Final = keys
+        self.uses: Final = uses
         self.gate: Final = Gate(limits)
+        self.gate.on_guessing = self._note_guessing
         self.started_ms: Final = _monotonic_ms()
         self._loop: Final = asyncio.get_running_loop()
         self.sweeps: Final[list[Callable[[int], None]]] = [self.gate.sweep]
@@ -120,7 +133,7 @@ class Server:
         if self.membership.is_draining:
             raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
         version = common_version(frame.versions)
-        principal = self._verify(frame.api_key)
+        principal = self.verify(frame.api_key)
         check_connect(frame)
         scope = naming.PUBLIC_SCOPE if frame.scope == "public" else naming.private_scope(principal.project)
         name = naming.check_channel_name(frame.channel)
@@ -132,6 +145,7 @@ class Server:
         key = ChannelKey(scope, channel_id)
         agent = self._agent_name(frame, principal, key, lineage)
         admission = self._admission(principal, scope, name, agent, peer)
+        await self._count_use(principal, lineage, name, peer)
         try:
             state = await self.log.open_channel(key, name, frame.mode, _wall_ms())
         except StoreError as error:
@@ -150,7 +164,7 @@ class Server:
                 state=state,
                 lineage=lineage,
                 identity=identity,
-                credential=principal.credential_id,
+                credential=principal.ids,
                 project=principal.project,
                 quota=NO_QUOTA if project is None else project.quota,
                 connection=connection,
@@ -209,7 +223,7 @@ class Server:
 
     async def run(self) -> None:
         """Ticks until cancelled: deadlines, keys changed on disk, credentials revoked."""
-        keys_at_ms = 0
+        keys_at_ms = forgot_at_ms = 0
         while True:
             await asyncio.sleep(self._tick_s)
             self._set_wall()
@@ -220,7 +234,10 @@ class Server:
                     sweep(now_ms)
                 if now_ms - keys_at_ms >= _KEYS_REFRESH_MS:
                     keys_at_ms = now_ms
-                    self._refresh_keys()
+                    self.refresh_keys()
+                if now_ms - forgot_at_ms >= _FORGET_MS:
+                    forgot_at_ms = now_ms
+                    self._spawn(self._forget_ended())
             except Exception:  # noqa: BLE001  a defect here must not stop the clock of all sessions
                 _log.exception("a tick failed")
             self.schedule()
@@ -293,8 +310,10 @@ class Server:
             self._spawn(self._store_lock(effect))
         elif isinstance(effect, TrimEffect):
             self._spawn(self._trim(effect))
+        elif isinstance(effect, AuditEffect):
+            self._note_moderation(effect)
         else:
-            self._renew(effect)
+            self._spawn(self._renew(effect))
 
     def _appended(self, effect: AppendEffect, result: AppendResult) -> None:
         self.hub.appended(effect, result, _monotonic_ms())
@@ -331,14 +350,14 @@ class Server:
         except StoreError as error:
             _log.warning("old messages could not be removed: %s", error.reason)
 
-    def _renew(self, effect: RenewEffect) -> None:
+    async def _renew(self, effect: RenewEffect) -> None:
         member = effect.member
         channel = member.channel
         now_ms = _monotonic_ms()
         try:
             self.gate.check(member.peer, now_ms)
             try:
-                principal = self._verify(effect.credential)
+                principal = self.verify(effect.credential)
             except ProtocolError as error:
                 # A wrong key counts against the address, however it is presented.
                 self.gate.refused(member.peer, error, now_ms)
@@ -358,10 +377,13 @@ class Server:
                 raise ProtocolError(
                     ErrorCode.FORBIDDEN, "The new key does not claim the name as the old one did."
                 )
+            await self._count_use(principal, member.lineage, channel.name, member.peer)
+            # It may have been revoked while its use was counted.
+            self.keys.verify(effect.credential, _wall_ms())
         except ProtocolError as error:
             self.hub.renewal_failed(effect, error, now_ms)
         else:
-            self.hub.renewed(effect, admission, principal.credential_id, now_ms)
+            self.hub.renewed(effect, admission, principal.ids, _monotonic_ms())
         self.schedule()
 
     def _spawn(self, work: object) -> None:
@@ -377,14 +399,65 @@ class Server:
 
     # --- inside -----------------------------------------------------------------------------------------
 
-    def _verify(self, credential: Secret) -> Principal:
+    async def _count_use(self, principal: Principal, lineage: bytes, channel: str, peer: Peer) -> None:
+        """
+        Notes on disk that this lineage uses a credential that only so many may use.
+
+        Raises `ProtocolError`: `used_up`, `storage_unavailable`.
+        """
+        if not principal.use_limits:
+            return
+        try:
+            counted = await self.uses.take(principal.use_limits, lineage)
+        except UsesError as error:
+            _log.error("a use could not be counted: %s", error)
+            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "The use could not be counted.") from None
+        if counted is None or counted:
+            self.keys.audit.note(
+                AuditAction.USE_REFUSED if counted is None else AuditAction.USE_COUNTED,
+                _wall_ms(),
+                project=principal.project,
+                by=principal.ids.own,
+                target=naming.lineage_identity(lineage),
+                channel=channel,
+                address=peer.address or "",
+                correlation_id=peer.correlation_id,
+            )
+        if counted is None:
+            raise ProtocolError(ErrorCode.USED_UP)
+
+    def _note_moderation(self, effect: AuditEffect) -> None:
+        member = effect.member
+        self.keys.audit.note(
+            effect.action,
+            _wall_ms(),
+            project=member.project,
+            by=f"{member.name} ({member.credential.own})",
+            target=effect.target,
+            channel=member.channel.name,
+            address=member.peer.address or "",
+            detail=effect.detail,
+            correlation_id=member.peer.correlation_id,
+        )
+
+    def _note_guessing(self, peer: Peer, count: int) -> None:
+        self.keys.audit.note(
+            AuditAction.CREDENTIALS_REFUSED,
+            _wall_ms(),
+            address=peer.address or "",
+            correlation_id=peer.correlation_id,
+            count=count,
+        )
+
+    def verify(self, credential: Secret) -> Principal:
+        """Whose credential this is; see `Keyring.verify` for what it raises."""
         try:
             return self.keys.verify(credential, _wall_ms())
         except ProtocolError as error:
             if error.code is not ErrorCode.UNAUTHORIZED:
                 raise
-        # It may be a key that was made a moment ago.
-        self._refresh_keys()
+        # It may be a key that was made a moment ago, by a command beside the server.
+        self.refresh_keys()
         return self.keys.verify(credential, _wall_ms())
 
     def _agent_name(self, frame: Connect, principal: Principal, key: ChannelKey, lineage: bytes) -> str:
@@ -410,6 +483,14 @@ class Server:
             origin=peer.origin,
         )
 
+    async def _forget_ended(self) -> None:
+        """What is remembered of tokens goes when they could not be used any more anyway."""
+        try:
+            await self.uses.forget(_wall_ms())
+            self.keys.forget(_wall_ms())
+        except (UsesError, KeyStoreError) as error:
+            _log.warning("what has ended is not forgotten yet: %s", error)
+
     def _sweep_calls(self, now_ms: int) -> None:
         assert self.calls is not None
         assert self._terms is not None
@@ -428,7 +509,8 @@ class Server:
             _log.error("a call could not be placed: %s", error)
             raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "The call could not be placed.") from None
 
-    def _refresh_keys(self) -> None:
+    def refresh_keys(self) -> None:
+        """Takes over what was changed about keys, by whomever, and ends sessions whose credentials are worthless."""
         try:
             revoked = self.keys.refresh()
         except KeyStoreError as error:
@@ -438,8 +520,9 @@ class Server:
             self._are_keys_unreadable = True
             return
         self._are_keys_unreadable = False
-        for credential_id in revoked:
-            self.membership.revoke(credential_id, ErrorCode.REVOKED)
+        if revoked:
+            self.membership.revoke(revoked, ErrorCode.REVOKED)
+            self.schedule()
 
     def _set_wall(self) -> None:
         self.membership.wall_offset_ms = _wall_ms() - _monotonic_ms()

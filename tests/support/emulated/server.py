@@ -21,6 +21,7 @@ from peerbus.protocol.messages import ClientFrame, Closing, Connect
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import common_version
+from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.effects import (
     AppendEffect,
     CloseEffect,
@@ -28,6 +29,7 @@ from peerbus.signaling.effects import (
     LockEffect,
     ReadEffect,
     RenewEffect,
+    TrimEffect,
 )
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.hub import Hub
@@ -185,7 +187,7 @@ class EmulatedServer:
                         state=state,
                         lineage=lineage,
                         identity=identity,
-                        credential=credential,
+                        credential=_ids(credential),
                         project="p",
                         quota=self._quota,
                         connection=end,
@@ -301,7 +303,7 @@ class EmulatedServer:
             self._lock(effect)
         elif isinstance(effect, RenewEffect):
             self._renew(effect)
-        else:
+        elif isinstance(effect, TrimEffect):
             key, before = effect.key, effect.before
             self.log.call(lambda: self.log.store.trim(key, before), lambda state: None)
 
@@ -346,5 +348,9 @@ class EmulatedServer:
         elif key.expires_ms is not None and key.expires_ms <= self._wall_ms():
             self.hub.renewal_failed(effect, ProtocolError(ErrorCode.EXPIRED), now_ms)
         else:
-            self.hub.renewed(effect, key.admission(), credential, now_ms)
+            self.hub.renewed(effect, key.admission(), _ids(credential), now_ms)
         self.schedule()
+
+
+def _ids(credential: str) -> CredentialIds:
+    return CredentialIds(credential, credential, frozenset({credential}))

@@ -297,6 +297,24 @@ def tokens_accepted() -> list[Json]:
         ("audience as a list", token(claims={**CLAIMS, "aud": ["peerbus", "other"]}), plain, None),
         ("own project named", token(claims={**CLAIMS, "project": "default"}), plain, None),
         ("with an id", token(claims={**CLAIMS, "jti": "t-1"}), plain, "t-1"),
+        (
+            "for one use, counted when it is used",
+            token(claims={**CLAIMS, "jti": "t-1", "grant": {**GRANT, "uses": 1}}),
+            {**plain, "uses": 1},
+            "t-1",
+        ),
+        (
+            "issued by another token",
+            token(claims={**CLAIMS, "jti": "t-2", "issued_by": ["t-1"]}),
+            plain,
+            "t-2",
+        ),
+        (
+            "the id of a revoked token, by another key",
+            token(claims={**CLAIMS, "jti": "gone-too"}),
+            plain,
+            "gone-too",
+        ),
         ("unknown claims", token(claims={**CLAIMS, "sub": "alice", "iat": NOW_S, "x": {}}), plain, None),
         ("signer's clock a minute ahead", token(claims={**CLAIMS, "nbf": NOW_S + 60}), plain, None),
         ("issued in the future", token(claims={**CLAIMS, "iat": NOW_S + 86400}), plain, None),
@@ -411,9 +429,22 @@ def tokens_rejected() -> list[Json]:
             "bad_request",
         ),
         (
-            "grant with a number of uses",
+            "grant with a number of uses and no id to count them by",
             token(claims={**CLAIMS, "grant": {**GRANT, "uses": 1}}),
-            "not_supported",
+            "bad_request",
+        ),
+        ("empty id", token(claims={**CLAIMS, "jti": ""}), "unauthorized"),
+        ("id too long", token(claims={**CLAIMS, "jti": "x" * 129}), "unauthorized"),
+        ("revoked token", token(claims={**CLAIMS, "jti": "gone"}), "revoked"),
+        (
+            "issued by a revoked token",
+            token(claims={**CLAIMS, "jti": "t-2", "issued_by": ["t-1", "gone"]}),
+            "revoked",
+        ),
+        (
+            "issued by too many in turn",
+            token(claims={**CLAIMS, "jti": "t-2", "issued_by": ["a", "b", "c", "d", "e"]}),
+            "unauthorized",
         ),
     ]
     return [{"why": why, "token": text, "code": code} for why, text, code in cases]
@@ -424,6 +455,7 @@ def tokens() -> Json:
         "master_key_hex": MASTER_KEY.hex(),
         "now_ms": NOW_MS,
         "keys": KEYS,
+        "revoked_tokens": ["abcdefghijkl:gone", "revokedkeyab:gone-too"],
         "accepted": tokens_accepted(),
         "rejected": tokens_rejected(),
     }

@@ -24,6 +24,7 @@ export const ERRORS = {
   not_supported: [false, 3510, "This server does not do that."],
   replaced: [false, 3511, "The same client connected again; this older connection ended."],
   kicked: [false, 3512, "A member with the right to do so removed this one."],
+  used_up: [false, 3513, "The credential has been used by as many clients as may use it."],
   bad_frame: [false, 3501, "The frame could not be read."],
   bad_request: [false, 3501, "A field has a value that is not allowed."],
   bad_filter: [false, 3501, "The filter is malformed; nothing was sent."],
