@@ -4,7 +4,7 @@ import itertools
 from pathlib import Path
 from typing import Protocol
 
-from peerbus.signaling.log import Append, ChannelKey, MemoryStore, Store
+from peerbus.signaling.log import Append, ChannelKey, MailLimits, MemoryStore, Store
 from peerbus.signaling.log.interface import IDEMPOTENCY_RETENTION_MS, MESSAGES_MAX_PER_CHANNEL
 from peerbus.signaling.log.sqlite import SqliteStore
 
@@ -17,7 +17,13 @@ class StoreMaker(Protocol):
     """Opens a store, in a folder if it needs one."""
 
     def __call__(
-        self, folder: Path, /, *, messages_max_per_channel: int = ..., idempotency_retention_ms: int = ...
+        self,
+        folder: Path,
+        /,
+        *,
+        messages_max_per_channel: int = ...,
+        idempotency_retention_ms: int = ...,
+        mail_limits: MailLimits | None = ...,
     ) -> Store:
         """The open store."""
         ...
@@ -36,12 +42,14 @@ def memory_store(
     *,
     messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
     idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+    mail_limits: MailLimits | None = None,
 ) -> Store:
     """A `StoreMaker` of the store in memory."""
     return MemoryStore(
         new_epoch,
         messages_max_per_channel=messages_max_per_channel,
         idempotency_retention_ms=idempotency_retention_ms,
+        mail_limits=mail_limits,
     )
 
 
@@ -50,6 +58,7 @@ def sqlite_store(
     *,
     messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
     idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+    mail_limits: MailLimits | None = None,
 ) -> Store:
     """A `StoreMaker` of the store in SQLite."""
     return SqliteStore(
@@ -57,6 +66,7 @@ def sqlite_store(
         new_epoch,
         messages_max_per_channel=messages_max_per_channel,
         idempotency_retention_ms=idempotency_retention_ms,
+        mail_limits=mail_limits,
     )
 
 
@@ -72,6 +82,8 @@ def entry(
     key: str | None = None,
     fingerprint: bytes | None = None,
     is_retry: bool = False,
+    author: str | None = None,
+    needs_room: bool = False,
 ) -> Append:
     """An append; its fingerprint is its body unless another is given."""
     return Append(
@@ -86,4 +98,6 @@ def entry(
         idempotency_key=key,
         fingerprint=body.encode() if fingerprint is None else fingerprint,
         is_retry=is_retry,
+        author=author,
+        needs_room=needs_room,
     )

@@ -61,6 +61,7 @@ def open_store(config: ServeConfig) -> SqliteStore:
         lambda: secrets.token_urlsafe(_EPOCH_BYTES),
         messages_max_per_channel=config.limits.messages_per_channel,
         idempotency_retention_ms=config.limits.idempotency_retention_ms,
+        mail_limits=config.limits.mail(),
     )
     if store.opening.restored is not None:
         _log.warning(

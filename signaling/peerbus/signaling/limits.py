@@ -10,6 +10,7 @@ from __future__ import annotations
 import msgspec
 
 from peerbus.protocol.session.outbox import OutboxLimits
+from peerbus.signaling.log.interface import MailLimits
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +87,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
             durable_pending_frames=self.durable_pending_frames,
             lossy_pending_bytes=self.lossy_pending_bytes,
             lossy_pending_frames=self.lossy_pending_frames,
+        )
+
+    def mail(self) -> MailLimits:
+        """The bounds of mailboxes."""
+        return MailLimits(
+            claims_per_channel=self.claims_per_channel,
+            messages=self.mailbox_messages,
+            bytes=self.mailbox_bytes,
+            ttl_ms=self.mailbox_ttl_ms,
         )
 
     def of_worker(self) -> Limits:

@@ -575,7 +575,7 @@ class Membership:
             after=outbox.durable_cursor,
             limit=self.limits.history_page,
             types=member.types,
-            exclude_identity=member.identity,
+            exclude_author=member.identity,
         )
         key = member.channel.key
         limit_bytes = self.limits.history_page_bytes

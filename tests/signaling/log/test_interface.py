@@ -51,9 +51,9 @@ def test_visible(recipients: tuple[str, ...] | None, identity: str, seen: bool) 
         (Range(types=frozenset({"move"})), stored(), False),
         (Range(types=frozenset({"move"})), stored(type_="custom", custom="move"), True),
         (Range(types=frozenset()), stored(), False),
-        (Range(exclude_identity="name:ann"), stored(), False),
-        (Range(exclude_identity="name:bob"), stored(), True),
-        (Range(types=frozenset({"chat-text"}), exclude_identity="name:ann"), stored(), False),
+        (Range(exclude_author="name:ann"), stored(), False),
+        (Range(exclude_author="name:bob"), stored(), True),
+        (Range(types=frozenset({"chat-text"}), exclude_author="name:ann"), stored(), False),
     ],
 )
 def test_range_wants(wanted: Range, found: Entry, wants: bool) -> None:

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -15,9 +16,12 @@ from peerbus.signaling.log import (
     AppendResult,
     ChannelKey,
     Conflict,
+    MailLimits,
+    MailRead,
     Range,
     Refused,
     Store,
+    TooManyClaimsError,
 )
 from peerbus.signaling.log.interface import NOT_A_RETRY
 from tests.support.examples import examples
@@ -27,6 +31,7 @@ MOST = 130
 RETENTION_MS = 10_000
 KEYS = [ChannelKey(scope, bytes([number]) * 32) for scope in ("public", "private:p") for number in (1, 2)]
 IDENTITIES = ["name:ann", "name:bob", "lineage:1"]
+MAIL = MailLimits(claims_per_channel=2, messages=9, bytes=9_000, ttl_ms=1 << 40)
 
 channels = st.sampled_from(KEYS)
 identities = st.sampled_from(IDENTITIES)
@@ -43,6 +48,8 @@ appends = st.builds(
     time_ms=st.just(0),
     key=st.none() | st.sampled_from(["k1", "k2", "k3", "k\x00"]),
     is_retry=st.sampled_from([False, False, False, True]),
+    author=st.none() | st.just("lineage:9"),
+    needs_room=st.booleans(),
 )
 offsets = st.none() | st.integers(-1, 3 * MOST)
 ranges = st.builds(
@@ -52,7 +59,7 @@ ranges = st.builds(
     limit=st.integers(1, 2 * MOST),
     newest_first=st.booleans(),
     types=st.none() | st.frozensets(st.sampled_from(["chat-text", "move", "shot"])),
-    exclude_identity=st.none() | identities,
+    exclude_author=st.none() | identities,
 )
 
 
@@ -72,6 +79,28 @@ class ModelChannel:
         self.tail = 1
         self.locked = False
         self.first: dict[tuple[str, str], First] = {}
+        self.mail: dict[str, dict[int, Append]] = {}
+        """Claimed identity → its unread mail."""
+
+    def full(self, append: Append) -> tuple[str, ...]:
+        return tuple(
+            identity
+            for identity in append.recipients or ()
+            if identity in self.mail
+            and identity != append.identity
+            and not self.has_room(self.mail[identity], append)
+        )
+
+    def trim(self, tail: int) -> None:
+        self.tail = tail
+        for mail in self.mail.values():
+            for offset in [offset for offset in mail if offset < tail]:
+                del mail[offset]
+
+    @staticmethod
+    def has_room(mail: dict[int, Append], append: Append) -> bool:
+        size = sum(len(other.body) for other in mail.values()) + len(append.body)
+        return len(mail) < MAIL.messages and size <= MAIL.bytes
 
 
 class LogModel(RuleBasedStateMachine):
@@ -90,7 +119,10 @@ class LogModel(RuleBasedStateMachine):
 
     def open(self) -> Store:
         return self.make_store(
-            Path(self._folder.name), messages_max_per_channel=MOST, idempotency_retention_ms=RETENTION_MS
+            Path(self._folder.name),
+            messages_max_per_channel=MOST,
+            idempotency_retention_ms=RETENTION_MS,
+            mail_limits=MAIL,
         )
 
     def teardown(self) -> None:
@@ -107,6 +139,7 @@ class LogModel(RuleBasedStateMachine):
         state = self.store.open_channel(key, "n", "open", self.now_ms)
         channel = self.model.setdefault(key, ModelChannel())
         assert (state.head, state.tail, state.locked) == (len(channel.log), channel.tail, channel.locked)
+        assert state.claims == frozenset(channel.mail)
 
     @rule(group=st.lists(appends, max_size=12))
     def append(self, group: list[Append]) -> None:
@@ -128,6 +161,8 @@ class LogModel(RuleBasedStateMachine):
                 time_ms=self.now_ms + number,
                 key=append.idempotency_key,
                 is_retry=append.is_retry,
+                author=append.author,
+                needs_room=append.needs_room,
             )
             for number, append in enumerate(group)
         ]
@@ -139,7 +174,7 @@ class LogModel(RuleBasedStateMachine):
             assert tail >= channel.tail
             assert kept <= MOST
             assert tail == channel.tail or kept >= MOST - MOST // 64
-            channel.tail = tail
+            channel.trim(tail)
         self.now_ms += len(group)
 
     def expected(self, append: Append) -> AppendResult:
@@ -154,6 +189,12 @@ class LogModel(RuleBasedStateMachine):
             return Appended(first.offset, first.time_ms, True) if same else Conflict(first.offset)
         if append.is_retry:
             return NOT_A_RETRY
+        full = channel.full(append)
+        if full and append.needs_room:
+            return Refused(ErrorCode.MAILBOX_FULL, "a recipient has no room for it", full)
+        for identity in append.recipients or ():
+            if identity in channel.mail and identity not in (*full, append.identity):
+                channel.mail[identity][offset] = append
         if append.idempotency_key is not None:
             channel.first[key] = First(offset, append.time_ms, append.fingerprint)
         channel.log.append(append)
@@ -173,7 +214,7 @@ class LogModel(RuleBasedStateMachine):
             and (wanted.before is None or offset < wanted.before)
             and (append.recipients is None or identity in (*append.recipients, append.identity))
             and (wanted.types is None or {append.type, append.custom_event_type} & wanted.types)
-            and append.identity != wanted.exclude_identity
+            and (append.author or append.identity) != wanted.exclude_author
         ]
         cut = seen[-wanted.limit :] if wanted.newest_first else seen[: wanted.limit]
         found = [(e.offset, e.time_ms, e.identity, e.recipients, e.type, e.body) for e in page.entries]
@@ -187,8 +228,47 @@ class LogModel(RuleBasedStateMachine):
         channel = self.model.get(key)
         if channel is not None:
             wanted = min(before, len(channel.log) + 1, channel.tail + rows_max)
-            channel.tail = max(channel.tail, wanted)
+            channel.trim(max(channel.tail, wanted))
             assert self.store.trim(key, before, rows_max).tail == channel.tail
+
+    @rule(key=channels, identity=identities)
+    def claim(self, key: ChannelKey, identity: str) -> None:
+        channel = self.model.get(key)
+        if channel is None:
+            return
+        if identity not in channel.mail and len(channel.mail) >= MAIL.claims_per_channel:
+            with pytest.raises(TooManyClaimsError):
+                self.store.claim(key, identity, self.now_ms)
+            return
+        channel.mail.setdefault(identity, {})
+        claim = self.store.claim(key, identity, self.now_ms)
+        assert claim.unread == tuple(channel.mail[identity])
+        assert claim.state.claims == frozenset(channel.mail)
+        page = self.store.read(key, identity, Range(only=claim.unread, limit=MOST), PAGE_BYTES)
+        assert [(e.offset, e.body) for e in page.entries] == [
+            (offset, append.body) for offset, append in channel.mail[identity].items()
+        ]
+
+    @rule(
+        reads=st.lists(
+            st.builds(
+                MailRead,
+                channels,
+                identities,
+                st.integers(0, MOST),
+                st.none() | st.frozensets(st.sampled_from(["chat-text", "shot", "x"]), min_size=1),
+            ),
+            max_size=3,
+        )
+    )
+    def read_mail(self, reads: list[MailRead]) -> None:
+        self.store.read_mail(reads, self.now_ms)
+        for one in reads:
+            mail = self.model[one.channel].mail.get(one.identity, {}) if one.channel in self.model else {}
+            for offset, append in list(mail.items()):
+                kinds = {append.type, append.custom_event_type}
+                if offset <= one.upto and (one.types is None or kinds & one.types):
+                    del mail[offset]
 
     @rule(key=channels, locked=st.booleans())
     def lock(self, key: ChannelKey, locked: bool) -> None:
@@ -220,7 +300,7 @@ class LogModel(RuleBasedStateMachine):
         self.store.close()
         self.store = self.open()
         for key, channel in list(self.model.items()):
-            if not channel.log and not channel.locked:
+            if not channel.log and not channel.locked and not channel.mail:
                 # An empty channel need not survive; it starts again as the same.
                 self.store.open_channel(key, "n", "open", self.now_ms)
 

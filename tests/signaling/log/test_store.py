@@ -308,7 +308,7 @@ def test_filters(store: Store) -> None:
         "move",
         "bob's",
     ]
-    assert bodies(read(store, wanted=Range(exclude_identity="name:bob"))) == ["text", "move"]
+    assert bodies(read(store, wanted=Range(exclude_author="name:bob"))) == ["text", "move"]
 
 
 def test_ranges(store: Store) -> None:

@@ -15,8 +15,10 @@ from peerbus.signaling.log import (
     AppendResult,
     ChannelKey,
     ChannelState,
+    Claim,
     Delivery,
     LogWriter,
+    MailRead,
     MemoryStore,
     Page,
     Range,
@@ -84,6 +86,13 @@ class GatedStore:
     def set_locked(self, key: ChannelKey, locked: bool) -> ChannelState:
         self.groups.append(["lock"])
         return self.inner.set_locked(key, locked)
+
+    def claim(self, key: ChannelKey, identity: str, now_ms: int) -> Claim:
+        return self.inner.claim(key, identity, now_ms)
+
+    def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> None:
+        self.groups.append(["mail"])
+        self.inner.read_mail(reads, now_ms)
 
     def trim(self, key: ChannelKey, before: int, rows_max: int = TRIM_ROWS_MAX) -> ChannelState:
         return self.inner.trim(key, before, rows_max)

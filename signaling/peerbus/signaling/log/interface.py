@@ -24,6 +24,10 @@ What is promised:
 
 Who may see an entry is decided by `visible`, here and nowhere else: by every read, and by live delivery.
 
+An identity may be *claimed* in a channel. From then on it has a mailbox there: the offsets of the entries that name it
+as a recipient, until they are read (`Store.read_mail`), too old, or no longer kept. An entry and its place in the
+mailboxes are stored in one transaction. A claim is forgotten when it was not used for as long as mail is kept.
+
 The log takes identities, recipients, types and bodies as they are. It never interprets a body, resolves a
 recipient, checks a grant or enforces the lock it keeps; it reads no clock (times are given in) and makes no
 random ids.
@@ -44,6 +48,9 @@ MESSAGES_MAX_PER_CHANNEL: Final = 1_000_000
 
 TRIM_ROWS_MAX: Final = 1_000
 """How many entries one append group removes from a channel at most."""
+
+MAIL_TTL_MS: Final = 30 * 24 * 3600 * 1000
+"""How long mail is kept, and a claim that nobody uses, unless configured otherwise."""
 
 SCAN_ROWS_MAX: Final = 2_000
 """How many entries one read looks at, at most, whether the reader may see them or not."""
@@ -71,19 +78,54 @@ class ChannelState(msgspec.Struct, frozen=True, gc=False):
     name: str
     mode: str
     created_ms: int = 0
+    claims: frozenset[str] = frozenset()
+    """The identities that are claimed in it. Reads leave it empty."""
+
+
+class MailLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """How much mail an identity may have in one channel, how long it is kept, and how many identities may claim."""
+
+    claims_per_channel: int = 10_000
+    messages: int = 5_000
+    bytes: int = 16 << 20
+    ttl_ms: int = MAIL_TTL_MS
+
+
+class Claim(msgspec.Struct, frozen=True, gc=False):
+    """A channel, and the mail that a claimed identity has there: offsets, rising."""
+
+    state: ChannelState
+    unread: tuple[int, ...]
+
+
+class MailRead(msgspec.Struct, frozen=True, gc=False):
+    """
+    The bearer of a claimed identity has read its mail up to an offset: all of it, or that of some types.
+
+    With `upto` 0 it only says that the claim is in use.
+    """
+
+    channel: ChannelKey
+    identity: str
+    upto: int
+    types: frozenset[str] | None = None
 
 
 class Append(msgspec.Struct, frozen=True, gc=False):
     """One entry to store.
 
     `identity` is who sends it, as the opaque string that recipients are compared with (`name:…` or
-    `lineage:…`); `sender` is the name shown. `recipients` is `None` for everyone in the channel, else the
+    `lineage:…`); `sender` is the name shown; `author` tells apart those who share an identity (None: nobody else
+    has it). `recipients` is `None` for everyone in the channel, else the
     identities resolved at send. `fingerprint` tells contents apart under one `idempotency_key` (a keyed hash,
     or a tag made by the sender). Keys that one sender makes in rising lexical order are the cheapest to
     store; any others work.
 
     `is_retry` says that it may only be one: where nothing stands under its key, nothing is stored, and it is
     `Refused` with `unknown_recipient` (its recipients were to be found, and were not).
+
+    `needs_room` says that it is `Refused` with `mailbox_full` where a recipient has no room for mail; else such a
+    recipient may see it, and gets no mail.
     """
 
     channel: ChannelKey
@@ -97,6 +139,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     idempotency_key: str | None = None
     fingerprint: bytes = b""
     is_retry: bool = False
+    author: str | None = None
+    needs_room: bool = False
 
 
 class Appended(msgspec.Struct, frozen=True, gc=False):
@@ -119,11 +163,12 @@ class Refused(msgspec.Struct, frozen=True, gc=False):
     `storage_unavailable`: the disk is full or failing, the log goes on when it works again. `overloaded`: too
     much waits to be written. `server_restarting`: the log is being closed. `not_found`: the channel was never
     opened. `bad_request`: the backend can't take this entry. `unknown_recipient`: see `Append.is_retry`.
-    `internal`: a defect.
+    `mailbox_full`: `identities` have no room for it. `internal`: a defect.
     """
 
     code: ErrorCode
     reason: str
+    identities: tuple[str, ...] = ()
 
     @property
     def retryable(self) -> bool:
@@ -148,6 +193,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     type: str
     custom_event_type: str | None
     body: bytes
+    author: str | None = None
+
+    @property
+    def written_by(self) -> str:
+        """Whose hand it is from: the author where one is told, else the identity."""
+        return self.identity if self.author is None else self.author
 
 
 def visible(entry: Entry, identity: str) -> bool:
@@ -160,8 +211,8 @@ class Range(msgspec.Struct, frozen=True, gc=False):
     """What to read: entries with `after` < offset < `before` (`None`: no bound on that side).
 
     `limit` counts the entries returned. `newest_first` takes the newest of them instead of the oldest.
-    `types` keeps entries whose `type` or `custom_event_type` is among them; `exclude_identity` leaves out
-    what that identity sent.
+    `types` keeps entries whose `type` or `custom_event_type` is among them; `exclude_author` leaves out
+    what is `written_by` that one. `only` takes no other offsets than these, which rise; with it the oldest come first.
     """
 
     after: int | None = None
@@ -169,11 +220,12 @@ class Range(msgspec.Struct, frozen=True, gc=False):
     limit: int = 100
     newest_first: bool = False
     types: frozenset[str] | None = None
-    exclude_identity: str | None = None
+    exclude_author: str | None = None
+    only: tuple[int, ...] | None = None
 
     def wants(self, entry: Entry) -> bool:
-        """Whether the entry passes `types` and `exclude_identity`. Says nothing about `visible`."""
-        if self.exclude_identity is not None and entry.identity == self.exclude_identity:
+        """Whether the entry passes `types` and `exclude_author`. Says nothing about `visible`."""
+        if self.exclude_author is not None and entry.written_by == self.exclude_author:
             return False
         types = self.types
         return types is None or entry.type in types or entry.custom_event_type in types
@@ -227,6 +279,10 @@ class StoreError(Exception):
 
 class UnknownChannelError(LookupError):
     """The channel was never opened in this store."""
+
+
+class TooManyClaimsError(Exception):
+    """As many identities are claimed in the channel as may be."""
 
 
 def trimmed_tail(tail: int, head: int, messages_max: int) -> int:
@@ -286,6 +342,20 @@ class Store(Protocol):
         """Store the channel's lock, durably. Raises `UnknownChannelError` or `StoreError`."""
         ...
 
+    def claim(self, key: ChannelKey, identity: str, now_ms: int) -> Claim:
+        """Note, durably, that an identity is claimed in the channel, and list its mail.
+
+        Raises `TooManyClaimsError`, `UnknownChannelError` or `StoreError`.
+        """
+        ...
+
+    def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> None:
+        """Take what was read out of the mailboxes, in one transaction, and note that these claims are in use.
+
+        Identities that are not claimed and channels that are not there are passed over.
+        """
+        ...
+
     def trim(self, key: ChannelKey, before: int, rows_max: int = TRIM_ROWS_MAX) -> ChannelState:
         """Remove entries below `before`, at most `rows_max` of the oldest. Offsets are never given out
         again.
@@ -297,8 +367,8 @@ class Store(Protocol):
         ...
 
     def maintain(self, now_ms: int) -> bool:
-        """Do one small piece of housekeeping (forget old idempotency keys); whether there is more to do
-        now.
+        """Do one small piece of housekeeping (forget old idempotency keys, old mail, claims out of use); whether
+        there is more to do now.
         """
         ...
 

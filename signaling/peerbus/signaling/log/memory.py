@@ -19,12 +19,16 @@ from peerbus.signaling.log.interface import (
     AppendResult,
     ChannelKey,
     ChannelState,
+    Claim,
     Conflict,
     Delivery,
     Entry,
+    MailLimits,
+    MailRead,
     Page,
     Range,
     Refused,
+    TooManyClaimsError,
     UnknownChannelError,
     trimmed_tail,
 )
@@ -36,7 +40,7 @@ _FORGET_MAX = 2_000
 class _Channel:
     """One channel's log. `entries[0]` has the offset `tail`."""
 
-    __slots__ = ("created_ms", "entries", "locked", "mode", "name", "retries", "tail")
+    __slots__ = ("claims", "created_ms", "entries", "locked", "mail", "mode", "name", "retries", "tail")
 
     def __init__(self, name: str, mode: str, created_ms: int) -> None:
         self.name = name
@@ -47,6 +51,10 @@ class _Channel:
         self.entries: list[Entry] = []
         # (identity, idempotency key) → (offset, time_ms, fingerprint), oldest first.
         self.retries: dict[tuple[str, str], tuple[int, int, bytes]] = {}
+        # claimed identity → when it was last seen to be used
+        self.claims: dict[str, int] = {}
+        # claimed identity → offset → bytes, oldest first.
+        self.mail: dict[str, dict[int, int]] = {}
 
     @property
     def head(self) -> int:
@@ -56,6 +64,12 @@ class _Channel:
         if tail > self.tail:
             del self.entries[: tail - self.tail]
             self.tail = tail
+            for mail in self.mail.values():
+                for offset in [offset for offset in mail if offset < tail]:
+                    del mail[offset]
+
+    def entry_at(self, offset: int) -> Entry:
+        return self.entries[offset - self.tail]
 
 
 class MemoryStore:
@@ -70,7 +84,9 @@ class MemoryStore:
         *,
         messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
         idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+        mail_limits: MailLimits | None = None,
     ) -> None:
+        self._mail_limits = mail_limits or MailLimits()
         self._new_epoch = new_epoch
         self._epoch = new_epoch()
         self._messages_max = messages_max_per_channel
@@ -107,6 +123,11 @@ class MemoryStore:
             return Appended(first_offset, time_ms, duplicate=True)
         if append.is_retry:
             return NOT_A_RETRY
+        boxes, full = self._mailboxes(channel, append)
+        if full and append.needs_room:
+            return Refused(ErrorCode.MAILBOX_FULL, "a recipient has no room for it", full)
+        for identity in boxes:
+            channel.mail.setdefault(identity, {})[offset] = len(append.body)
         if retry is not None:
             channel.retries[retry] = (offset, append.time_ms, append.fingerprint)
         channel.entries.append(
@@ -119,9 +140,23 @@ class MemoryStore:
                 append.type,
                 append.custom_event_type,
                 append.body,
+                append.author,
             )
         )
         return Appended(offset, append.time_ms)
+
+    def _mailboxes(self, channel: _Channel, append: Append) -> tuple[list[str], tuple[str, ...]]:
+        """The claimed identities that an entry is mail for; and those of them without room."""
+        limits = self._mail_limits
+        boxes: list[str] = []
+        full: list[str] = []
+        for identity in append.recipients or ():
+            if identity not in channel.claims or identity == append.identity:
+                continue
+            mail = channel.mail.get(identity, {})
+            has_room = len(mail) < limits.messages and sum(mail.values()) + len(append.body) <= limits.bytes
+            (boxes if has_room else full).append(identity)
+        return boxes, tuple(full)
 
     def read(self, key: ChannelKey, identity: str, wanted: Range, limit_bytes: int) -> Page:
         """See `Store`."""
@@ -132,6 +167,9 @@ class MemoryStore:
             low = max(low, high - SCAN_ROWS_MAX)
         else:
             high = min(high, low + SCAN_ROWS_MAX)
+        if wanted.only is not None:
+            chosen = [channel.entry_at(offset) for offset in wanted.only if low <= offset <= high]
+            return fill_page(chosen, identity, wanted, limit_bytes, state)
         entries = channel.entries[max(0, low - channel.tail) : max(0, high - channel.tail + 1)]
         if wanted.newest_first:
             entries.reverse()
@@ -142,6 +180,33 @@ class MemoryStore:
         channel = self._channel(key)
         channel.locked = locked
         return self._state(channel)
+
+    def claim(self, key: ChannelKey, identity: str, now_ms: int) -> Claim:
+        """See `Store`."""
+        channel = self._channel(key)
+        limits = self._mail_limits
+        if identity not in channel.claims and len(channel.claims) >= limits.claims_per_channel:
+            raise TooManyClaimsError
+        channel.claims[identity] = now_ms
+        unread = tuple(
+            offset
+            for offset in channel.mail.get(identity, ())
+            if channel.entry_at(offset).time_ms >= now_ms - limits.ttl_ms
+        )
+        return Claim(self._state(channel), unread)
+
+    def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> None:
+        """See `Store`."""
+        for read in reads:
+            channel = self._channels.get(read.channel)
+            if channel is None or read.identity not in channel.claims:
+                continue
+            channel.claims[read.identity] = now_ms
+            mail = channel.mail.get(read.identity, {})
+            wanted = Range(types=read.types)
+            for offset in list(mail):
+                if offset <= read.upto and wanted.wants(channel.entry_at(offset)):
+                    del mail[offset]
 
     def trim(self, key: ChannelKey, before: int, rows_max: int = TRIM_ROWS_MAX) -> ChannelState:
         """See `Store`."""
@@ -166,7 +231,19 @@ class MemoryStore:
                 budget -= 1
             for retry in forgotten:
                 del channel.retries[retry]
+            self._forget_mail(channel, now_ms - self._mail_limits.ttl_ms)
         return budget == 0
+
+    @staticmethod
+    def _forget_mail(channel: _Channel, oldest_ms: int) -> None:
+        for identity, mail in list(channel.mail.items()):
+            for offset in [offset for offset in mail if channel.entry_at(offset).time_ms < oldest_ms]:
+                del mail[offset]
+            if not mail:
+                del channel.mail[identity]
+        for identity, seen_ms in list(channel.claims.items()):
+            if seen_ms < oldest_ms and identity not in channel.mail:
+                del channel.claims[identity]
 
     def close(self) -> None:
         """See `Store`."""
@@ -187,4 +264,5 @@ class MemoryStore:
             name=channel.name,
             mode=channel.mode,
             created_ms=channel.created_ms,
+            claims=frozenset(channel.claims),
         )

@@ -15,6 +15,7 @@ from peerbus.signaling.log.interface import (
     AppendResult,
     ChannelKey,
     Conflict,
+    MailLimits,
     Refused,
     trimmed_tail,
 )
@@ -25,17 +26,22 @@ from peerbus.signaling.log.schema import CHANNELS_MAX
 # fingerprint). Together they are a row of `retries`.
 Retry = tuple[int, str, str]
 First = tuple[int, int, bytes]
+# A mailbox, (channel number, identity); and what is in it, (messages, bytes).
+Mailbox = tuple[int, str]
+Filling = tuple[int, int]
 
 
 class Plan:
-    """The results of one group, the rows to insert, and the channels' heads and tails afterwards."""
+    """The results of one group, the rows to insert, and heads, tails and mailboxes afterwards."""
 
-    __slots__ = ("entries", "heads", "results", "retries", "tails")
+    __slots__ = ("entries", "fillings", "heads", "mail", "results", "retries", "tails")
 
     def __init__(self) -> None:
         self.results: list[AppendResult] = []
         self.entries: list[tuple[Any, ...]] = []
         self.retries: list[tuple[Any, ...]] = []
+        self.mail: list[tuple[Any, ...]] = []
+        self.fillings: dict[Mailbox, Filling] = {}
         self.heads: dict[ChannelRow, int] = {}
         self.tails: dict[ChannelRow, int] = {}
 
@@ -45,8 +51,13 @@ def plan_group(
     find: Callable[[ChannelKey], ChannelRow | None],
     first: dict[Retry, First],
     messages_max: int,
+    filling_of: Callable[[Mailbox], Filling],
+    mail_limits: MailLimits,
 ) -> Plan:
-    """What the group comes to when `first` stands under its keys; the group's own keys are added to it."""
+    """What the group comes to when `first` stands under its keys; the group's own keys are added to it.
+
+    `filling_of` says what was in a mailbox before.
+    """
     plan = Plan()
     results, heads = plan.results, plan.heads
     for append in group:
@@ -66,6 +77,13 @@ def plan_group(
         if offset > OFFSET_MAX or channel.no >= CHANNELS_MAX:
             results.append(Refused(ErrorCode.QUOTA_EXCEEDED, "the log has no more numbers to give"))
             continue
+        boxes, full = _mailboxes(plan, append, channel, filling_of, mail_limits)
+        if full and append.needs_room:
+            results.append(Refused(ErrorCode.MAILBOX_FULL, "a recipient has no room for it", full))
+            continue
+        for box, (messages, size_bytes) in boxes.items():
+            plan.fillings[box] = (messages + 1, size_bytes + len(append.body))
+            plan.mail.append((*box, offset, append.time_ms, len(append.body)))
         if retry is not None:
             first[retry] = record = (offset, append.time_ms, append.fingerprint)
             plan.retries.append(retry + record)
@@ -77,6 +95,29 @@ def plan_group(
         if tail > channel.tail:
             plan.tails[channel] = tail
     return plan
+
+
+def _mailboxes(
+    plan: Plan,
+    append: Append,
+    channel: ChannelRow,
+    filling_of: Callable[[Mailbox], Filling],
+    limits: MailLimits,
+) -> tuple[dict[Mailbox, Filling], tuple[str, ...]]:
+    """The mailboxes that an entry goes to, as filled as they are before it; and the recipients without room."""
+    boxes: dict[Mailbox, Filling] = {}
+    full = []
+    for identity in append.recipients or ():
+        # What somebody sends to itself it has already.
+        if identity not in channel.claims or identity == append.identity:
+            continue
+        box = (channel.no, identity)
+        filling = plan.fillings.get(box) or filling_of(box)
+        if filling[0] >= limits.messages or filling[1] + len(append.body) > limits.bytes:
+            full.append(identity)
+        else:
+            boxes[box] = filling
+    return boxes, tuple(full)
 
 
 def retry_of(channel: ChannelRow, append: Append) -> Retry | None:

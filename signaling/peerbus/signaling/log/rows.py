@@ -26,12 +26,13 @@ from peerbus.signaling.log.schema import OFFSET_BITS, Connection
 OFFSET_MAX: Final = (1 << OFFSET_BITS) - 1
 
 INSERT_CHANNEL: Final = "INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+INSERT_ENTRY: Final = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SELECT_CHANNEL: Final = (
     "SELECT no, name, mode, created_ms, locked, trimmed_to FROM channels WHERE scope = ? AND channel_id = ?"
 )
 _SELECT_LAST_ID: Final = "SELECT id FROM entries WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"
 _SELECT_ENTRIES: Final = "SELECT * FROM entries WHERE id BETWEEN ? AND ? ORDER BY id {} LIMIT ?"
+_SELECT_ONLY: Final = "SELECT * FROM entries WHERE id IN ({}) ORDER BY id"
 _SELECT_UPWARDS: Final = _SELECT_ENTRIES.format("ASC")
 _SELECT_DOWNWARDS: Final = _SELECT_ENTRIES.format("DESC")
 
@@ -44,7 +45,19 @@ class ChannelRow:
     there.
     """
 
-    __slots__ = ("created_ms", "head", "key", "locked", "mode", "name", "no", "stored", "tail")
+    __slots__ = (
+        "_claim_set",
+        "claims",
+        "created_ms",
+        "head",
+        "key",
+        "locked",
+        "mode",
+        "name",
+        "no",
+        "stored",
+        "tail",
+    )
 
     def __init__(self, no: int, key: ChannelKey, name: str, mode: str, created_ms: int) -> None:
         self.no = no
@@ -56,6 +69,20 @@ class ChannelRow:
         self.head = 0
         self.tail = 1
         self.stored = False
+        self.claims: dict[str, int] = {}
+        """The claimed identities, and when each was last seen to be used (milliseconds since 1970)."""
+        self._claim_set: frozenset[str] = frozenset()
+
+    def note_claim(self, identity: str, seen_ms: int) -> None:
+        """An identity is claimed, and in use."""
+        if identity not in self.claims:
+            self._claim_set |= {identity}
+        self.claims[identity] = seen_ms
+
+    def note_claims(self, claims: dict[str, int]) -> None:
+        """All that is claimed."""
+        self.claims = claims
+        self._claim_set = frozenset(claims)
 
     def id_of(self, offset: int) -> int:
         """`entries.id` of this channel's entry at an offset."""
@@ -71,6 +98,7 @@ class ChannelRow:
             name=self.name,
             mode=self.mode,
             created_ms=self.created_ms,
+            claims=self._claim_set,
         )
 
     def row(self) -> tuple[Any, ...]:
@@ -105,10 +133,12 @@ def select_channel(db: Connection, key: ChannelKey) -> ChannelRow | None:
 
 
 def delete_below(db: Connection, channel: ChannelRow, tail: int) -> None:
-    """Remove the channel's entries below `tail`, and remember that they are gone."""
+    """Remove the channel's entries below `tail`, from mailboxes too, and remember that they are gone."""
     db.execute(
         "DELETE FROM entries WHERE id BETWEEN ? AND ?", (channel.id_of(channel.tail), channel.id_of(tail - 1))
     )
+    if channel.claims:
+        db.execute("DELETE FROM mail WHERE channel = ? AND offset < ?", (channel.no, tail))
     db.execute("UPDATE channels SET trimmed_to = ? WHERE no = ?", (tail - 1, channel.no))
 
 
@@ -124,6 +154,7 @@ def entry_row(entry_id: int, append: Append) -> tuple[Any, ...]:
         append.type,
         append.custom_event_type,
         append.body,
+        append.author,
     )
 
 
@@ -140,6 +171,10 @@ def read_page(
     low, high = scan_bounds(wanted, state)
     if low > high:
         return fill_page((), identity, wanted, limit_bytes, state)
+    if wanted.only is not None:
+        ids = [channel.id_of(offset) for offset in wanted.only if low <= offset <= high]
+        with closing(db.execute(_SELECT_ONLY.format(", ".join("?" * len(ids))), ids)) as rows:
+            return fill_page(_entries(rows), identity, wanted, limit_bytes, state)
     select = _SELECT_DOWNWARDS if wanted.newest_first else _SELECT_UPWARDS
     bounds = (channel.id_of(low), channel.id_of(high), SCAN_ROWS_MAX + 1)
     with closing(db.execute(select, bounds)) as rows:
@@ -147,7 +182,7 @@ def read_page(
 
 
 def _entries(rows: sqlite3.Cursor) -> Iterator[Entry]:
-    for entry_id, time_ms, identity, sender, recipients, type_, custom_event_type, body in rows:
+    for entry_id, time_ms, identity, sender, recipients, type_, custom_event_type, body, author in rows:
         yield Entry(
             entry_id & OFFSET_MAX,
             time_ms,
@@ -157,4 +192,5 @@ def _entries(rows: sqlite3.Cursor) -> Iterator[Entry]:
             type_,
             custom_event_type,
             body,
+            author,
         )

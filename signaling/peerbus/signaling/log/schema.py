@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from peerbus.signaling.log.interface import StoreError, StoreErrorCode
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x70656272  # "pebr", in the file's header: tells our databases from others
 
 OFFSET_BITS: Final = 40
@@ -21,6 +21,15 @@ CHANNELS_MAX: Final = 1 << (63 - OFFSET_BITS)
 # channel lie together in offset order, appending writes at the end of a run, and a large body does not spill out
 # of its page as it would in an index. `head` is the highest id of the channel, and stands nowhere else;
 # `trimmed_to` is the highest offset that was removed.
+_MAILBOXES: Final = (
+    """CREATE TABLE claims (
+        channel INTEGER NOT NULL, identity TEXT NOT NULL, seen_ms INTEGER NOT NULL,
+        PRIMARY KEY (channel, identity)) STRICT, WITHOUT ROWID""",
+    """CREATE TABLE mail (
+        channel INTEGER NOT NULL, identity TEXT NOT NULL, offset INTEGER NOT NULL,
+        time_ms INTEGER NOT NULL, bytes INTEGER NOT NULL,
+        PRIMARY KEY (channel, identity, offset)) STRICT, WITHOUT ROWID""",
+)
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID",
     """CREATE TABLE channels (
@@ -29,12 +38,15 @@ _SCHEMA: Final = (
         UNIQUE (scope, channel_id)) STRICT""",
     """CREATE TABLE entries (
         id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, identity TEXT NOT NULL, sender TEXT NOT NULL,
-        recipients TEXT, type TEXT NOT NULL, custom_event_type TEXT, body BLOB NOT NULL) STRICT""",
+        recipients TEXT, type TEXT NOT NULL, custom_event_type TEXT, body BLOB NOT NULL, author TEXT) STRICT""",
     """CREATE TABLE retries (
         channel INTEGER NOT NULL, identity TEXT NOT NULL, idempotency_key TEXT NOT NULL,
         offset INTEGER NOT NULL, time_ms INTEGER NOT NULL, fingerprint BLOB NOT NULL,
         PRIMARY KEY (channel, identity, idempotency_key)) STRICT, WITHOUT ROWID""",
+    *_MAILBOXES,
 )
+_TO_NEXT_VERSION: Final = {1: ("ALTER TABLE entries ADD COLUMN author TEXT", *_MAILBOXES)}
+"""What makes a database of an earlier version one of the next."""
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _CHECKPOINT_PAGES: Final = 4_000
@@ -103,7 +115,8 @@ def set_up_reader(db: Connection) -> None:
 
 
 def check_or_create(db: Connection, database: Path, epoch: str) -> bool:
-    """Make the tables in an empty file, and say so; else check that the file is a sound log of this version.
+    """Make the tables in an empty file, and say so; else check that the file is a sound log, and make it one of this
+    version.
 
     A large file is not read whole at each start: then only the small tables are. Raises `StoreError` or
     `sqlite3.Error`.
@@ -122,7 +135,7 @@ def check_or_create(db: Connection, database: Path, epoch: str) -> bool:
         return True
     if application_id != APPLICATION_ID:
         raise StoreError("storage_foreign", f"{database} is a database of another program")
-    if version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION and version not in _TO_NEXT_VERSION:
         raise StoreError(
             "storage_foreign",
             f"{database} has schema version {version}, this server reads version {SCHEMA_VERSION}",
@@ -132,6 +145,13 @@ def check_or_create(db: Connection, database: Path, epoch: str) -> bool:
         found = db.execute(f"PRAGMA {check}").fetchone()[0]
         if found != "ok":
             raise StoreError("storage_damaged", f"{database} is damaged: {' '.join(found.split())}")
+    while version != SCHEMA_VERSION:
+        db.execute("BEGIN IMMEDIATE")
+        for statement in _TO_NEXT_VERSION[version]:
+            db.execute(statement)
+        version += 1
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("COMMIT")
     return False
 
 

@@ -28,13 +28,27 @@ from peerbus.signaling.log.interface import (
     AppendResult,
     ChannelKey,
     ChannelState,
+    Claim,
     Delivery,
+    MailLimits,
+    MailRead,
     Page,
     Range,
     StoreError,
+    TooManyClaimsError,
     UnknownChannelError,
 )
-from peerbus.signaling.log.plan import First, Plan, Retry, plan_group, retry_of
+from peerbus.signaling.log.mailboxes import (
+    INSERT_MAIL,
+    delete_old_mail,
+    delete_read_mail,
+    delete_unused_claims,
+    filling_of,
+    put_claim,
+    select_claims,
+    select_unread,
+)
+from peerbus.signaling.log.plan import Filling, First, Mailbox, Plan, Retry, plan_group, retry_of
 from peerbus.signaling.log.rows import (
     INSERT_CHANNEL,
     INSERT_ENTRY,
@@ -55,7 +69,9 @@ from peerbus.signaling.log.schema import (
 
 _KNOWN_CHANNELS_MAX: Final = 20_000
 _NEW_CHANNELS_MAX: Final = 500
+_FILLINGS_MAX: Final = 50_000
 _SWEEP_ROWS: Final = 500
+_CLAIM_NOTES_PER_TTL: Final = 30
 _SWEEPS_PER_RETENTION: Final = 24
 
 _INSERT_RETRY: Final = "INSERT INTO retries VALUES (?, ?, ?, ?, ?, ?)"
@@ -95,8 +111,10 @@ class SqliteStore:
         *,
         messages_max_per_channel: int = MESSAGES_MAX_PER_CHANNEL,
         idempotency_retention_ms: int = IDEMPOTENCY_RETENTION_MS,
+        mail_limits: MailLimits | None = None,
         connect_to: Callable[[Path], Connection] = connect,
     ) -> None:
+        self._mail_limits = mail_limits or MailLimits()
         self._new_epoch = new_epoch
         self._messages_max = messages_max_per_channel
         self._retention_ms = idempotency_retention_ms
@@ -104,6 +122,10 @@ class SqliteStore:
         # Channels as they are in the database, and those that were opened but have no row yet.
         self._known: dict[ChannelKey, ChannelRow] = {}
         self._new: dict[ChannelKey, ChannelRow] = {}
+        # What is in mailboxes that were written to; forgotten where one changes in another way.
+        self._fillings: dict[Mailbox, Filling] = {}
+        self._mail_swept_to: tuple[int, str, int] | None = None
+        self._mail_sweep_due_ms = 0
         self._next_no = 1
         self._epoch = ""
         self._commits = 0
@@ -178,6 +200,7 @@ class SqliteStore:
         if channel is None:
             channel = select_channel(db, key)
             if channel is not None:
+                channel.note_claims(select_claims(db, channel))
                 self._known[key] = channel
         return channel
 
@@ -221,6 +244,7 @@ class SqliteStore:
             tail = min(before, channel.head + 1, channel.tail + rows_max)
             if tail > channel.tail:
                 self._transact(db, lambda: delete_below(db, channel, tail))
+                self._fillings.clear()
                 channel.tail = tail
             return channel.state(self._epoch)
 
@@ -233,6 +257,56 @@ class SqliteStore:
         epoch = self._new_epoch()
         self._transact(db, lambda: db.execute("UPDATE meta SET value = ? WHERE name = 'epoch'", (epoch,)))
         self._epoch = epoch
+
+    # Mailboxes
+
+    def claim(self, key: ChannelKey, identity: str, now_ms: int) -> Claim:
+        """See `Store`."""
+        limits = self._mail_limits
+        with self._writing() as db:
+            channel = self._find_stored(db, key)
+            seen_ms = channel.claims.get(identity)
+            if seen_ms is None and len(channel.claims) >= limits.claims_per_channel:
+                raise TooManyClaimsError
+            if self._is_to_be_noted(seen_ms, now_ms):
+                self._transact(db, lambda: put_claim(db, channel, identity, now_ms))
+                channel.note_claim(identity, now_ms)
+            unread = select_unread(db, channel, identity, now_ms - limits.ttl_ms)
+            return Claim(channel.state(self._epoch), unread)
+
+    def _is_to_be_noted(self, seen_ms: int | None, now_ms: int) -> bool:
+        """Whether the use of a claim is to be written down: not each one is."""
+        return seen_ms is None or now_ms - seen_ms >= self._mail_limits.ttl_ms // _CLAIM_NOTES_PER_TTL
+
+    def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> None:
+        """See `Store`."""
+        with self._writing() as db:
+            found = [(self._find(db, read.channel), read) for read in reads]
+            known = [
+                (channel, read)
+                for channel, read in found
+                if channel is not None and read.identity in channel.claims
+            ]
+            noted = {
+                (channel, read.identity)
+                for channel, read in known
+                if self._is_to_be_noted(channel.claims[read.identity], now_ms)
+            }
+            if not noted and not any(read.upto for _, read in known):
+                return
+
+            def write() -> None:
+                for channel, read in known:
+                    if read.upto:
+                        delete_read_mail(db, channel, read)
+                for channel, identity in noted:
+                    put_claim(db, channel, identity, now_ms)
+
+            self._transact(db, write)
+            for channel, read in known:
+                self._fillings.pop((channel.no, read.identity), None)
+            for channel, identity in noted:
+                channel.note_claim(identity, now_ms)
 
     # Appending
 
@@ -257,7 +331,14 @@ class SqliteStore:
             return plan.results
 
     def _plan(self, db: Connection, group: Sequence[Append], first: dict[Retry, First]) -> Plan:
-        return plan_group(group, lambda key: self._find(db, key), first, self._messages_max)
+        return plan_group(
+            group,
+            lambda key: self._find(db, key),
+            first,
+            self._messages_max,
+            lambda box: self._fillings.get(box) or filling_of(db, box),
+            self._mail_limits,
+        )
 
     def _commit(self, db: Connection, plan: Plan) -> None:
         if not plan.entries:
@@ -270,6 +351,8 @@ class SqliteStore:
             if plan.retries:
                 db.executemany(_INSERT_RETRY, plan.retries)
             db.executemany(INSERT_ENTRY, plan.entries)
+            if plan.mail:
+                db.executemany(INSERT_MAIL, plan.mail)
             for channel, tail in plan.tails.items():
                 delete_below(db, channel, tail)
 
@@ -279,6 +362,13 @@ class SqliteStore:
             channel.head = head
         for channel, tail in plan.tails.items():
             channel.tail = tail
+        self._note_fillings(plan)
+
+    def _note_fillings(self, plan: Plan) -> None:
+        if any(channel.claims for channel in plan.tails) or len(self._fillings) >= _FILLINGS_MAX:
+            self._fillings.clear()
+        else:
+            self._fillings.update(plan.fillings)
 
     def _first_appends(self, db: Connection, group: Sequence[Append]) -> dict[Retry, First]:
         """What stands in the database under the group's keys."""
@@ -297,6 +387,8 @@ class SqliteStore:
         with self._writing() as db:
             if not self._is_proven:
                 self._transact(db, lambda: None)
+            if self._sweep_mail(db, now_ms):
+                return True
             if self._sweep_after is None and now_ms < self._sweep_due_ms:
                 return False
             start = self._sweep_after or (0, "", "")
@@ -310,6 +402,23 @@ class SqliteStore:
             self._sweep_after = None
             self._sweep_due_ms = now_ms + self._retention_ms // _SWEEPS_PER_RETENTION
             return False
+
+    def _sweep_mail(self, db: Connection, now_ms: int) -> bool:
+        """Forgets some mail that is too old, in the end also claims out of use; whether there is more to do now."""
+        if self._mail_swept_to is None and now_ms < self._mail_sweep_due_ms:
+            return False
+        oldest_ms = now_ms - self._mail_limits.ttl_ms
+        rows = delete_old_mail(db, self._mail_swept_to, oldest_ms, _SWEEP_ROWS, self._transact)
+        if rows.deleted:
+            self._fillings.clear()
+        self._mail_swept_to = rows.last
+        if rows.last is not None:
+            return True
+        if delete_unused_claims(db, oldest_ms, _SWEEP_ROWS, self._transact):
+            self._known.clear()
+            return True
+        self._mail_sweep_due_ms = now_ms + self._mail_limits.ttl_ms // _SWEEPS_PER_RETENTION
+        return False
 
     # Reading
 
@@ -393,6 +502,7 @@ class SqliteStore:
         except (sqlite3.Error, UnicodeEncodeError, OverflowError) as error:
             failure = store_error(error, self._database)
             self._known.clear()
+            self._fillings.clear()
             self._is_proven = self._is_proven and failure.code == "unstorable"
             db = self._writer
             if db is not None and (db.in_transaction or not passes_by_itself(error)):

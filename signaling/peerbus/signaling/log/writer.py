@@ -14,7 +14,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
@@ -29,7 +29,9 @@ from peerbus.signaling.log.interface import (
     AppendResult,
     ChannelKey,
     ChannelState,
+    Claim,
     Delivery,
+    MailRead,
     Page,
     Range,
     Refused,
@@ -191,6 +193,19 @@ class LogWriter:
     async def open_channel(self, key: ChannelKey, name: str, mode: str, now_ms: int) -> ChannelState:
         """`Store.open_channel`, in its turn."""
         return await self._call(lambda: self._store.open_channel(key, name, mode, now_ms))
+
+    async def claim(self, key: ChannelKey, name: str, mode: str, identity: str, now_ms: int) -> Claim:
+        """`Store.open_channel` and then `Store.claim`, in their turn."""
+
+        def claim() -> Claim:
+            self._store.open_channel(key, name, mode, now_ms)
+            return self._store.claim(key, identity, now_ms)
+
+        return await self._call(claim)
+
+    async def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> None:
+        """`Store.read_mail`, in its turn."""
+        await self._call(lambda: self._store.read_mail(reads, now_ms))
 
     async def set_locked(self, key: ChannelKey, locked: bool) -> ChannelState:
         """`Store.set_locked`, in its turn."""
