@@ -11,7 +11,9 @@ import pytest
 
 from peerbus.client import bot
 from peerbus.client.webrtc import RemotePublication, RemoteTrack
+from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.protocol.signals import MediaKind
+from tests.support.key_ring import KeyRing
 
 
 @pytest.mark.parametrize(
@@ -34,7 +36,7 @@ class Slot:
 
     deliver: Any = None
 
-    def start_decoding(self, deliver: Any) -> None:
+    def start_decoding(self, deliver: Any, open_frame: Any) -> None:
         self.deliver = deliver
 
     def stop_decoding(self, deliver: Any) -> None:
@@ -50,7 +52,7 @@ def a_track(kind: MediaKind, name: str, *, is_muted: bool = False) -> tuple[Remo
         source="microphone" if kind == "audio" else "camera",
         is_muted=is_muted,
     )
-    track, slot = RemoteTrack(publication), Slot()
+    track, slot = RemoteTrack(publication, CallEncryption(KeyRing(), e2ee=None), lambda track: None), Slot()
     track.attach(slot)
     return track, slot
 

@@ -20,6 +20,7 @@ from peerbus.client.events import Emitter
 from peerbus.client.records import Ack, Message
 from peerbus.protocol import signals
 from peerbus.protocol.grants import Operation
+from peerbus.protocol.secrets import SecretBytes
 from peerbus.protocol.session.outputs import State
 from peerbus.protocol.signals import (
     SFU_AGENT,
@@ -42,6 +43,8 @@ class WorldAgent(Emitter):
         self.world = world
         self.agent_name = name
         self.identity = f"id-{name}"
+        self.is_sealed = False
+        self.media_key: SecretBytes | None = None
         self.api = "http://127.0.0.1:1"
         self.state = State(name="connected")
         self.sent: list[ClientSignal] = []

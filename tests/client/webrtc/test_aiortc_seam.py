@@ -97,6 +97,11 @@ class Asked:
         self.count += 1
 
 
+def as_it_is(codec: str, data: bytes) -> bytes:
+    """A frame that is not sealed."""
+    return data
+
+
 async def output(decoder: SlotDecoder, frame: av.VideoFrame | None) -> None:
     """What aiortc's decoder thread does with a frame."""
     receiver: Any = SimpleNamespace(track=SimpleNamespace(_queue=None))
@@ -119,7 +124,7 @@ def test_nothing_is_decoded_that_nobody_reads() -> None:
 async def test_reading_begins_with_a_keyframe_that_is_asked_for() -> None:
     asked, frames = Asked(), list[Any]()
     decoder = SlotDecoder("video", asked)
-    decoder.start_decoding(frames.append)
+    decoder.start_decoding(frames.append, as_it_is)
     assert asked.count == 1
     decoder.put(encoded(DELTA, 1))
     assert waiting(decoder) == 0
@@ -135,12 +140,26 @@ async def test_reading_begins_with_a_keyframe_that_is_asked_for() -> None:
     assert decoder.frames_decoded == 1
 
 
+def test_a_frame_is_opened_before_it_is_decoded_and_a_refused_one_never_is() -> None:
+    asked, refused = Asked(), {b"bad"}
+    decoder = SlotDecoder("video", asked)
+    decoder.start_decoding(
+        lambda frame: None, lambda codec, data: None if data[-3:] in refused else data + codec.encode()
+    )
+    for data in (KEYFRAME, DELTA, DELTA + b"bad", DELTA, KEYFRAME + b"bad", KEYFRAME, DELTA):
+        decoder.put(encoded(data))
+    frames = [decoder.get()[1].data for _ in range(waiting(decoder))]
+    # What follows a frame that is missing waits for a keyframe.
+    assert frames == [one + b"VP8" for one in (KEYFRAME, DELTA, KEYFRAME, DELTA)]
+    assert (decoder.frames, asked.count) == (7, 1)
+
+
 async def test_only_its_own_reader_stops_it() -> None:
     first, second = list[Any](), list[Any]()
     decoder = SlotDecoder("audio", Asked())
     begin, other = first.append, second.append
-    decoder.start_decoding(begin)
-    decoder.start_decoding(other)
+    decoder.start_decoding(begin, as_it_is)
+    decoder.start_decoding(other, as_it_is)
     decoder.stop_decoding(begin)
     decoder.put(encoded(DELTA))
     assert waiting(decoder) == 1
@@ -153,7 +172,7 @@ async def test_only_its_own_reader_stops_it() -> None:
 
 def test_a_decoder_that_is_too_slow_goes_on_with_a_keyframe() -> None:
     decoder = SlotDecoder("video", Asked())
-    decoder.start_decoding(lambda frame: None)
+    decoder.start_decoding(lambda frame: None, as_it_is)
     decoder.put(encoded(KEYFRAME))
     for _ in range(200):
         decoder.put(encoded(DELTA))

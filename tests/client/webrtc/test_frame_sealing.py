@@ -141,15 +141,17 @@ def test_a_key_id_that_is_used_up_is_followed_by_another() -> None:
     ]
 
 
-def test_what_ended_is_not_shown_again() -> None:
-    opener, sealed = FrameOpener(KEY), sealer().seal("vp8", PICTURE)
-    opener.open("vp8", sealed, sender="ann", publication="id/cam")
-    opener.forget("id/cam")
-    opener.forget("id/other")
+def test_the_memory_of_publications_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frame_sealing, "_STREAMS_MAX", 2)
+    opener = FrameOpener(KEY)
+    frames = {name: sealer(name * 8, publication=name.decode()) for name in (b"a", b"b", b"c")}
+    for name, one in frames.items():
+        assert opener.open("opus", one.seal("opus", b"1"), sender="ann", publication=name.decode()) == b"1"
     with pytest.raises(FrameRefused, match="replayed"):
-        opener.open("vp8", sealed, sender="ann", publication="id/cam")
-    another = sealer(b"l" * 8).seal("vp8", PICTURE)
-    assert opener.open("vp8", another, sender="ann", publication="id/cam") == PICTURE
+        opener.open("opus", frames[b"a"].seal("opus", b"2"), sender="ann", publication="a")
+    for name in (b"b", b"c"):
+        sealed = frames[name].seal("opus", b"2")
+        assert opener.open("opus", sealed, sender="ann", publication=name.decode()) == b"2"
 
 
 def test_the_memory_of_what_ended_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

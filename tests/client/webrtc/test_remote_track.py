@@ -8,9 +8,11 @@ from typing import Any
 import av
 import pytest
 
+from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.records import RemotePublication
-from peerbus.client.webrtc.remote_track import DeliverFrame, RemoteTrack
+from peerbus.client.webrtc.remote_track import DeliverFrame, OpenFrame, RemoteTrack
 from peerbus.protocol.signals import MediaKind
+from tests.support.key_ring import KeyRing
 
 
 class Slot:
@@ -18,10 +20,12 @@ class Slot:
 
     def __init__(self) -> None:
         self.deliver: DeliverFrame | None = None
+        self.open: OpenFrame | None = None
         self.starts = 0
 
-    def start_decoding(self, deliver: DeliverFrame) -> None:
+    def start_decoding(self, deliver: DeliverFrame, open_frame: OpenFrame) -> None:
         self.starts += 1
+        self.open = open_frame
         self.deliver = deliver
 
     def stop_decoding(self, deliver: DeliverFrame) -> None:
@@ -37,7 +41,7 @@ def a_track(kind: MediaKind = "video") -> tuple[RemoteTrack, Slot]:
     publication = RemotePublication(
         id="id-ann/cam", identity="id-ann", name="ann", media=kind, source="camera", is_muted=False
     )
-    track, slot = RemoteTrack(publication), Slot()
+    track, slot = RemoteTrack(publication, CallEncryption(KeyRing(), e2ee=None), lambda track: None), Slot()
     track.attach(slot)
     return track, slot
 
@@ -163,3 +167,13 @@ async def test_only_sound_can_be_read_as_sound() -> None:
         await anext(a_track("audio")[0].pictures())
     with pytest.raises(ValueError, match="channels"):
         await anext(a_track("audio")[0].pcm(channels=3))
+
+
+async def test_frames_of_a_track_that_is_not_sealed_pass_as_they_are() -> None:
+    track, slot = a_track()
+    waiting = await begin(track.frames())
+    assert slot.open is not None
+    assert slot.open("H264", b"a frame") == b"a frame"
+    assert (track.encryption, track.frames_opened, track.frames_refused) == ("open", 0, 0)
+    track.end()
+    assert await waiting is None

@@ -23,7 +23,7 @@ from aioice.stun import TransactionError
 from aiortc import RTCPeerConnection, RTCRtpReceiver
 from msgspec import Struct
 
-from peerbus.client.webrtc.remote_track import DeliverFrame
+from peerbus.client.webrtc.remote_track import DeliverFrame, OpenFrame
 from peerbus.protocol.signals import MediaKind
 
 _INPUT: Final = "_RTCRtpReceiver__decoder_queue"
@@ -67,13 +67,15 @@ class SlotDecoder:
         self._request_keyframe: Final = request_keyframe
         self._undecoded: Final[queue.SimpleQueue[Any]] = queue.SimpleQueue()
         self._deliver: DeliverFrame | None = None
+        self._open: OpenFrame | None = None
         self._needs_keyframe = False
         self._asked_at = 0.0
         self._first_pts = 0
 
-    def start_decoding(self, deliver: DeliverFrame) -> None:
+    def start_decoding(self, deliver: DeliverFrame, open_frame: OpenFrame) -> None:
         """See `remote_track.Decoding`."""
         self._deliver = deliver
+        self._open = open_frame
         self._needs_keyframe = True
         self._ask()
 
@@ -97,6 +99,14 @@ class SlotDecoder:
             self.frames += 1
             self.bytes += len(frame.data)
             self.size = vp8_size(frame.data) or self.size if codec.name.upper() == "VP8" else None
+            if self._deliver is None or self._open is None:
+                return
+            opened = self._open(codec.name, frame.data)
+            if opened is None:
+                # The next picture may have lost its predecessor by this.
+                self._needs_keyframe = True
+                return
+            frame.data = opened
             if not self._is_wanted(codec.name, frame):
                 return
         self._undecoded.put(item)
@@ -111,8 +121,6 @@ class SlotDecoder:
                     return None
 
     def _is_wanted(self, codec: str, frame: Any) -> bool:
-        if self._deliver is None:
-            return False
         if self._undecoded.qsize() >= _MOST_UNDECODED[self._kind]:
             # The decoder is too slow; a picture that misses its predecessor is of no use.
             self._needs_keyframe = True

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.negotiation import Negotiation, Refused, is_final
 from peerbus.client.webrtc.outgoing import Line
 from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS
@@ -65,6 +66,7 @@ class CallConnection:
         negotiation: Negotiation,
         publications: list[Publication],
         surroundings: Surroundings,
+        encryption: CallEncryption,
         *,
         slots: dict[MediaKind, int],
         on_loopback: bool,
@@ -75,6 +77,7 @@ class CallConnection:
         self._negotiation: Final = negotiation
         self._publications: Final = publications
         self._around: Final = surroundings
+        self._encryption: Final = encryption
         self._lines: Final[dict[Publication, Line]] = {}
         self._is_wanted: Final = asyncio.Event()
         self._answer: asyncio.Future[str | Refused] | None = None
@@ -119,6 +122,13 @@ class CallConnection:
     def want_offer(self) -> None:
         """Something changed that an offer has to tell."""
         self._is_wanted.set()
+
+    def rename(self) -> None:
+        """The agent bears another name: frames are sealed under it from now on, and the SFU is told."""
+        self._encryption.check()
+        for publication, line in self._lines.items():
+            self.peer.seal_line(line, self._encryption.sealer(publication.id))
+        self.want_offer()
 
     def grow(self, counts: dict[MediaKind, int]) -> None:
         """There should be so many slots."""
@@ -182,14 +192,18 @@ class CallConnection:
 
     async def _offer(self) -> None:
         """One offer, and what comes of it."""
+        is_sealed = self._encryption.is_on
+        self._encryption.check()
         for publication in self._publications:
             if publication not in self._lines and not publication.is_ended:
-                line = self._lines[publication] = self.peer.add_line(publication.media)
+                line = self._lines[publication] = self.peer.add_line(publication.media, is_sealed=is_sealed)
+                if is_sealed:
+                    self.peer.seal_line(line, self._encryption.sealer(publication.id))
                 publication.feed.put_on(line)
-        self.peer.add_slots(self.slots)
+        self.peer.add_slots(self.slots, are_sealed=is_sealed)
         sdp = await self.peer.make_offer()
         offered = {self.peer.mid_of(line): publication for publication, line in self._lines.items()}
-        tracks = {mid: publication.offered(mid) for mid, publication in offered.items()}
+        tracks = {mid: publication.offered(mid, is_sealed=is_sealed) for mid, publication in offered.items()}
         answer = await self._exchange(self._negotiation.offer(sdp, tracks))
         if isinstance(answer, Refused):
             self._take_refusal(answer)
@@ -288,7 +302,9 @@ class CallConnection:
                 raise PeerbusError(ErrorCode.CONNECT_FAILED, "The path to the SFU was lost.")
 
 
-_BLAMES_TRACKS: Final = frozenset({"bad_offer", "codec_not_supported", "forbidden", "too_many_tracks"})
+_BLAMES_TRACKS: Final = frozenset(
+    {"bad_offer", "codec_not_supported", "e2ee_codec", "forbidden", "too_many_tracks"}
+)
 """Refusals that may be about what is published; the same offer would meet them again."""
 
 

@@ -41,6 +41,7 @@ _TRAILER_BYTES: Final = 12
 _NONCE_ZEROS: Final = bytes(8)
 _CLEAR_OF_VP8_KEYFRAME: Final = 10
 _CLEAR_OF_VP8: Final = 3
+_STREAMS_MAX: Final = 4_096
 _RETIRED_MAX: Final = 4_096
 
 
@@ -105,8 +106,8 @@ class FrameOpener:
 
     def __init__(self, media_key: SecretBytes) -> None:
         self._media_key: Final = media_key
-        self._streams: Final[dict[str, _Stream]] = {}
-        """That of the key id that counts, by publication."""
+        self._streams: Final[OrderedDict[str, _Stream]] = OrderedDict()
+        """That of the key id that counts, by publication; the one that was begun last is the last."""
         self._retired: Final[OrderedDict[bytes, None]] = OrderedDict()
 
     def open(self, codec: FrameCodec, sealed: bytes, *, sender: str, publication: str) -> bytes:
@@ -131,13 +132,14 @@ class FrameOpener:
         if not stream.window.takes(counter):
             raise FrameRefused("replayed")
         if self._streams.get(publication) is not stream:
-            self.forget(publication)
+            self._retire(self._streams.pop(publication, None))
             self._streams[publication] = stream
+            if len(self._streams) > _STREAMS_MAX:
+                self._retire(self._streams.popitem(last=False)[1])
         return clear + rest
 
-    def forget(self, publication: str) -> None:
-        """The publication ended; frames of it that are shown again are old ones."""
-        stream = self._streams.pop(publication, None)
+    def _retire(self, stream: _Stream | None) -> None:
+        """What comes under its key id from now on is old."""
         if stream is not None:
             self._retired[stream.key_id] = None
             if len(self._retired) > _RETIRED_MAX:

@@ -34,6 +34,7 @@ from peerbus.client.webrtc import negotiation as follows
 from peerbus.client.webrtc.connection import Broken, CallConnection, Surroundings, refusal_error
 from peerbus.client.webrtc.data_port import DataPort
 from peerbus.client.webrtc.delivery import decode_message
+from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.negotiation import FIRST_SLOTS, Negotiation
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.publishing import Publishing
@@ -62,7 +63,8 @@ class WebRTCHelper(Emitter):
 
     Events, each also as an attribute (`on_track`, …): `track(RemoteTrack)`, `track_ended(RemoteTrack)`,
     `peers(list[Peer])`, `active_speaker(list[ActiveSpeaker])` with the loudest first, `data(data, Peer)` (as an
-    attribute: `on_data_received`), `state(CallState)`, `error(Exception)`. Handlers are functions or
+    attribute: `on_data_received`), `state(CallState)`, `encryption_state(RemoteTrack)` when `RemoteTrack.encryption`
+    has changed, `error(Exception)`. Handlers are functions or
     coroutine functions.
 
     After a loss of the connection it makes another by itself and publishes everything again. A loss of the agent's
@@ -75,13 +77,23 @@ class WebRTCHelper(Emitter):
     on_active_speaker = Callback[Callable[[list[ActiveSpeaker]], Any]]("active_speaker")
     on_data_received = Callback[Callable[[Any, Peer], Any]]("data")
     on_state = Callback[Callable[[CallState], Any]]("state")
+    on_encryption_state = Callback[Callable[[RemoteTrack], Any]]("encryption_state")
     on_error = Callback[Callable[[Exception], Any]]("error")
 
     def __init__(
-        self, agent: AgentConnection, *, mode: Mode = "sfu", connect_timeout: float | None = 30.0
+        self,
+        agent: AgentConnection,
+        *,
+        mode: Mode = "sfu",
+        e2ee: bool | None = None,
+        connect_timeout: float | None = 30.0,
     ) -> None:
         """
         `agent` is connected to the channel of the call, or will be.
+
+        `e2ee`: whether frames are end-to-end encrypted, so that the server can't see or hear them. By default they are
+        if the channel is sealed. False switches it off: who has it on is not seen or heard then, and sees and hears
+        nothing of this side. True asks for it in an open channel, which has to have a password (else `bad_request`).
 
         `connect_timeout` (seconds; None: for ever) is how long joining may take, attempts after a failure that may
         pass included. Reconnecting later never gives up. Raises `PeerbusError` for a mode that there is not.
@@ -104,7 +116,8 @@ class WebRTCHelper(Emitter):
             on_end=self._publication_ended,
             on_error=self._tell_error,
         )
-        self._reception: Final = Reception(self.emit)
+        self._encryption: Final = CallEncryption(agent, e2ee=e2ee)
+        self._reception: Final = Reception(self.emit, self._encryption)
         self._data: Final = DataPort(self._tell_error)
         self._rates: Final = Rates()
         self._backoff: Final = Backoff()
@@ -131,6 +144,11 @@ class WebRTCHelper(Emitter):
     def is_connected(self) -> bool:
         """Whether media and data flow right now."""
         return self._state.name == "connected"
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether what is sent is end-to-end encrypted, and nothing else is shown."""
+        return self._encryption.is_on
 
     @property
     def peers(self) -> list[Peer]:
@@ -340,6 +358,7 @@ class WebRTCHelper(Emitter):
                     on_data=self._data_came,
                     on_refused=self._publication_refused,
                 ),
+                self._encryption,
                 slots=self._slots,
                 on_loopback=_is_loopback(self._agent.api),
             )
@@ -449,6 +468,8 @@ class WebRTCHelper(Emitter):
             if self._is_wanted and self._connecting is None:
                 self.connect()
         elif state.name == "connected":
+            if self._connection is not None and self._encryption.is_renamed():
+                self._connection.rename()
             self._ready.set()
         else:
             self._ready.clear()

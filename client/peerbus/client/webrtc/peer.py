@@ -2,8 +2,9 @@
 One peer connection to the SFU: its sending lines, its slots, its two data channels.
 
 Owns the `RTCPeerConnection` and all that aiortc does for us; the only module of the client that imports it, besides
-`aiortc_seam` and `packet_repair`. Never decides what is offered, or when (`connection`), and never reconnects. aiortc
-can't restart ICE and can't roll an offer back, so a connection that broke is closed and another one made.
+`aiortc_seam`, `media_seam` and `packet_repair`. Never decides what is offered, or when (`connection`), and never
+reconnects. aiortc can't restart ICE and can't roll an offer back, so a connection that broke is closed and another one
+made.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ from aiortc import (
 from msgspec import Struct
 
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.client.webrtc import aiortc_seam
+from peerbus.client.webrtc import aiortc_seam, media_seam
 from peerbus.client.webrtc.aiortc_seam import SlotDecoder
 from peerbus.client.webrtc.delivery import CHANNEL_BYTES
 from peerbus.client.webrtc.description import mend_rejections, sections_of
+from peerbus.client.webrtc.frame_sealing import FrameCodec, FrameSealer
 from peerbus.client.webrtc.outgoing import Line
 from peerbus.client.webrtc.packet_repair import PacketRepair, route_repairs
 from peerbus.protocol.signals import MediaKind
@@ -69,6 +71,23 @@ class LineCounts(Struct, frozen=True, kw_only=True):
     jitter_ms: float | None = None
     rtt_ms: float | None = None
     codec: str = ""
+    frames_sealed: int = 0
+
+
+class _LineSeal:
+    """What seals the frames of a line, if they are to be sealed; without a sealer none gets through."""
+
+    def __init__(self) -> None:
+        self.sealer: FrameSealer | None = None
+        self.frames_sealed = 0
+
+    def seal(self, codec: FrameCodec, frame: bytes) -> bytes | None:
+        """Called in the thread of the encoder."""
+        sealer = self.sealer
+        if sealer is None:
+            return None
+        self.frames_sealed += 1
+        return sealer.seal(codec, frame)
 
 
 class _LineTrack(MediaStreamTrack):
@@ -147,6 +166,7 @@ class SfuPeer:
         self._on_data: Final = on_data
         self._on_room: Final = on_room
         self._lines: Final[dict[RTCRtpTransceiver, Line]] = {}
+        self._seals: Final[dict[Line, _LineSeal]] = {}
         self._free: Final[list[RTCRtpTransceiver]] = []
         self._slots: Final[list[_Slot]] = []
         self._offer = ""
@@ -160,30 +180,42 @@ class SfuPeer:
 
     # --- what is offered ----------------------------------------------------------------------------------------
 
-    def add_line(self, kind: MediaKind) -> Line:
-        """A line to send on, new or one that was given back; part of the next offer."""
+    def add_line(self, kind: MediaKind, *, is_sealed: bool) -> Line:
+        """A line to send on, new or one that was given back; part of the next offer. A sealed one needs a sealer."""
         for transceiver in self._free:
-            if transceiver.kind == kind:
+            if transceiver.kind == kind and (self._lines[transceiver] in self._seals) is is_sealed:
                 self._free.remove(transceiver)
                 transceiver.direction = "sendonly"
                 return self._lines[transceiver]
         line = Line(kind)
         transceiver = self._connection.addTransceiver(_LineTrack(line), direction="sendonly")
         self._lines[transceiver] = line
+        if is_sealed:
+            seal = self._seals[line] = _LineSeal()
+            media_seam.seal_sender(transceiver, seal.seal)
         return line
+
+    def seal_line(self, line: Line, sealer: FrameSealer) -> None:
+        """The frames of a sealed line are sealed so from now on."""
+        self._seals[line].sealer = sealer
 
     def give_back(self, line: Line) -> None:
         """Nothing is sent on this line any more."""
         transceiver = self._transceiver_of(line)
         transceiver.direction = "inactive"
+        if line in self._seals:
+            self._seals[line].sealer = None
         self._free.append(transceiver)
 
-    def add_slots(self, counts: dict[MediaKind, int]) -> None:
+    def add_slots(self, counts: dict[MediaKind, int], *, are_sealed: bool) -> None:
         """Makes slots until there are so many; part of the next offer."""
         for kind, count in counts.items():
             existing = sum(1 for slot in self._slots if slot.transceiver.kind == kind)
             for _ in range(count - existing):
-                self._slots.append(_Slot(self._connection.addTransceiver(kind, direction="recvonly")))
+                slot = _Slot(self._connection.addTransceiver(kind, direction="recvonly"))
+                if are_sealed:
+                    media_seam.prefer_sealable(slot.transceiver)
+                self._slots.append(slot)
 
     async def make_offer(self) -> str:
         """The description of everything that was added so far, which is one slot or line at least, and the data."""
@@ -306,6 +338,7 @@ class SfuPeer:
             jitter_ms=jitter_ms,
             rtt_ms=rtt_ms,
             codec=self._codecs.get(self.mid_of(line), ""),
+            frames_sealed=self._seals[line].frames_sealed if line in self._seals else 0,
         )
 
     # --- the path -----------------------------------------------------------------------------------------------

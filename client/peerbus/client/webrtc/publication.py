@@ -43,9 +43,11 @@ class Publication:
 
     # --- for the helper -----------------------------------------------------------------------------------------
 
-    def offered(self, mid: str) -> OfferedTrack:
+    def offered(self, mid: str, *, is_sealed: bool) -> OfferedTrack:
         """As an offer names it."""
-        return OfferedTrack(mid=mid, publication=self.id, source=self.source, is_muted=self.is_muted)
+        return OfferedTrack(
+            mid=mid, publication=self.id, source=self.source, is_muted=self.is_muted, is_sealed=is_sealed
+        )
 
     def taken(self) -> None:
         """The SFU answered an offer that has it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.negotiation import Negotiation, TrackEnded, TrackMoved, TrackStarted
 from peerbus.client.webrtc.peer import SfuPeer, SlotCounts
 from peerbus.client.webrtc.records import ActiveSpeaker, Peer, publication_of
@@ -17,14 +18,15 @@ from peerbus.protocol import signals
 
 
 class Reception:
-    """See the module. Events go to `emit`: `track` and `track_ended`."""
+    """See the module. Events go to `emit`: `track`, `track_ended` and `encryption_state`."""
 
-    def __init__(self, emit: Callable[..., Any]) -> None:
+    def __init__(self, emit: Callable[..., Any], encryption: CallEncryption) -> None:
         self.tracks: Final[dict[str, RemoteTrack]] = {}
         """By the full id of the publication."""
         self.slots: Final[dict[str, tuple[str, SlotCounts]]] = {}
         """The mid of each that is on a slot now, and the slot's counts when it took it."""
         self._emit: Final = emit
+        self._encryption: Final = encryption
 
     def follow(self, event: TrackStarted | TrackMoved | TrackEnded, peer: SfuPeer | None) -> None:
         """What a slot carries changed."""
@@ -36,7 +38,11 @@ class Reception:
         elif isinstance(event, TrackMoved):
             self._attach(event.publication, event.mid, peer)
         else:
-            track = RemoteTrack(publication_of(event.publication))
+            track = RemoteTrack(
+                publication_of(event.publication),
+                self._encryption,
+                lambda changed: self._emit("encryption_state", changed),
+            )
             self.tracks[event.publication.publication] = track
             self._attach(event.publication.publication, event.mid, peer)
             self._emit("track", track)

@@ -40,6 +40,8 @@ class RemotePublication(Struct, frozen=True, kw_only=True):
     source: Source
     is_muted: bool
     """They send nothing on it for now."""
+    is_sealed: bool = False
+    """They say that it is end-to-end encrypted. `RemoteTrack.encryption` tells what came of it."""
 
 
 class Peer(Struct, frozen=True, kw_only=True):
@@ -71,4 +73,5 @@ def publication_of(entry: signals.Publication) -> RemotePublication:
         media=entry.media,
         source=entry.source,
         is_muted=entry.is_muted,
+        is_sealed=entry.is_sealed,
     )

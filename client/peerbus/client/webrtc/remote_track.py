@@ -14,6 +14,8 @@ from typing import Final, Protocol, TypeAlias
 
 import av
 
+from peerbus.client.webrtc.encryption import CallEncryption
+from peerbus.client.webrtc.frame_sealing import EncryptionState, EncryptionWatch
 from peerbus.client.webrtc.frames import SAMPLE_RATE_HZ
 from peerbus.client.webrtc.records import RemotePublication
 from peerbus.protocol.signals import MediaKind, Source
@@ -21,6 +23,8 @@ from peerbus.protocol.signals import MediaKind, Source
 Frame: TypeAlias = av.AudioFrame | av.VideoFrame
 DeliverFrame: TypeAlias = Callable[[Frame], None]
 """Takes a decoded frame, in the event loop."""
+OpenFrame: TypeAlias = Callable[[str, bytes], bytes | None]
+"""Takes the codec's name and a frame as it came; gives the one to decode, None if it is not to be shown."""
 
 _MOST_WAITING: Final[dict[MediaKind, int]] = {"video": 30, "audio": 150}
 
@@ -28,8 +32,8 @@ _MOST_WAITING: Final[dict[MediaKind, int]] = {"video": 30, "audio": 150}
 class Decoding(Protocol):
     """A slot that can begin and stop to decode."""
 
-    def start_decoding(self, deliver: DeliverFrame) -> None:
-        """Hands every frame to `deliver`, from the next keyframe on."""
+    def start_decoding(self, deliver: DeliverFrame, open_frame: OpenFrame) -> None:
+        """Hands every frame that `open_frame` lets through to `deliver`, from the next keyframe on."""
 
     def stop_decoding(self, deliver: DeliverFrame) -> None:
         """Decodes nothing from now on, unless somebody else's start came after the own one."""
@@ -46,8 +50,16 @@ class RemoteTrack:
     Iterators end with the track. It survives a reconnect of this client; frames are missing then.
     """
 
-    def __init__(self, publication: RemotePublication) -> None:
+    def __init__(
+        self,
+        publication: RemotePublication,
+        encryption: CallEncryption,
+        on_encryption_state: Callable[[RemoteTrack], None],
+    ) -> None:
         self._publication = publication
+        self._encryption: Final = encryption
+        self._watch: EncryptionWatch = encryption.watch(publication)
+        self._on_encryption_state: Final = on_encryption_state
         self._slot: Decoding | None = None
         self._readers: list[_Reader] = []
         self._ended = asyncio.Event()
@@ -83,6 +95,26 @@ class RemoteTrack:
     def is_muted(self) -> bool:
         """Whether the sender holds it back; nothing arrives then."""
         return self._publication.is_muted
+
+    @property
+    def encryption(self) -> EncryptionState:
+        """
+        How its end-to-end encryption stands: `open` (there is none), `waiting`, `sealed`, or why nothing comes.
+
+        `undecryptable`: it was sealed with another key; `not_sealed`: its sender does not encrypt, this side does;
+        `not_opened`: its sender does, this side does not. Frames are opened while somebody reads the track.
+        """
+        return self._watch.state
+
+    @property
+    def frames_opened(self) -> int:
+        """How many sealed frames were opened."""
+        return self._watch.opened
+
+    @property
+    def frames_refused(self) -> int:
+        """How many frames were dropped because they could not be opened, were replayed, or were not sealed."""
+        return self._watch.refused
 
     @property
     def is_ended(self) -> bool:
@@ -151,11 +183,14 @@ class RemoteTrack:
             self._slot.stop_decoding(self._deliver)
         self._slot = slot
         if slot is not None and self._readers:
-            slot.start_decoding(self._deliver)
+            slot.start_decoding(self._deliver, self._open_frame)
 
     def update(self, publication: RemotePublication) -> None:
         """The sender changed something about it."""
-        self._publication = publication
+        was_sealed, self._publication = self._publication.is_sealed, publication
+        if publication.is_sealed is not was_sealed:
+            self._watch = self._encryption.watch(publication)
+            self._on_encryption_state(self)
 
     def end(self) -> None:
         """Nothing arrives any more."""
@@ -167,12 +202,18 @@ class RemoteTrack:
     def _open(self, reader: _Reader) -> None:
         self._readers.append(reader)
         if len(self._readers) == 1 and self._slot is not None:
-            self._slot.start_decoding(self._deliver)
+            self._slot.start_decoding(self._deliver, self._open_frame)
 
     def _close(self, reader: _Reader) -> None:
         self._readers.remove(reader)
         if not self._readers and self._slot is not None:
             self._slot.stop_decoding(self._deliver)
+
+    def _open_frame(self, codec: str, data: bytes) -> bytes | None:
+        frame, has_changed = self._encryption.open(self._watch, self._publication, codec, data)
+        if has_changed:
+            self._on_encryption_state(self)
+        return frame
 
     def _deliver(self, frame: Frame) -> None:
         for reader in self._readers:

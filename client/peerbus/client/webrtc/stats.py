@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
+from peerbus.client.webrtc.frame_sealing import EncryptionState
 from peerbus.client.webrtc.records import CallStateName
 from peerbus.protocol.signals import MediaKind, Source
 
@@ -54,6 +55,8 @@ class SentStats(StreamStats, frozen=True, kw_only=True):
     """One own publication, with what the SFU reports of it."""
 
     round_trip_ms: float | None
+    frames_sealed: int
+    """Those that were end-to-end encrypted; none is sent otherwise where that is on."""
 
 
 class ReceivedStats(StreamStats, frozen=True, kw_only=True):
@@ -68,6 +71,11 @@ class ReceivedStats(StreamStats, frozen=True, kw_only=True):
     """Those that were decoded, because somebody reads the track."""
     frames_dropped: int
     """Decoded ones that a reader did not fetch in time."""
+    encryption: EncryptionState
+    """As `RemoteTrack.encryption`."""
+    frames_opened: int
+    frames_refused: int
+    """Dropped ones: they could not be opened, were replayed, or were not sealed although this side encrypts."""
 
 
 class DataStats(Struct, frozen=True, kw_only=True):

@@ -82,6 +82,7 @@ async def _sent(
         frames=publication.feed.frames,
         frames_per_s=rates.per_s(f"{key} frames", now_ms, publication.feed.frames),
         round_trip_ms=counts.rtt_ms,
+        frames_sealed=counts.frames_sealed,
     )
 
 
@@ -111,4 +112,7 @@ def _received(now_ms: int, peer: SfuPeer, name: str, reception: Reception, rates
         height=height,
         frames_decoded=counts.frames_decoded - before.frames_decoded,
         frames_dropped=track.frames_dropped,
+        encryption=track.encryption,
+        frames_opened=track.frames_opened,
+        frames_refused=track.frames_refused,
     )
