@@ -133,9 +133,9 @@ def test_a_key_of_another_project_is_not_revoked(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        ([], "create|list|revoke"),
+        ([], "create|temporary|list|revoke"),
         (["destroy"], "destroy"),
-        (["revoke"], "KEY_ID"),
+        (["revoke"], "required: ID"),
         (["create", "--nonsense"], "--nonsense"),
         (["create", "--allow", "read,fly"], "'fly'"),
         (["create", "--allow", ""], "''"),

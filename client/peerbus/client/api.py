@@ -42,6 +42,11 @@ class Api:
         return f"{self.longpoll}/{quote(session_id, safe='')}"
 
     @property
+    def keys(self) -> str:
+        """Where temporary keys come from."""
+        return self.base + "/v1/keys"
+
+    @property
     def demo_key(self) -> str:
         """Where a key of the demo project comes from."""
         return self.base + "/v1/demo/key"

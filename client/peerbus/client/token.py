@@ -12,13 +12,14 @@ key's secret signs, and whoever verifies needs nothing else. The form of a token
 
 from __future__ import annotations
 
+import secrets
 import time
 from typing import Final, Literal, TypeAlias
 
 import jwt
 
 from peerbus.protocol.channel import check_agent_name, check_channel_name, check_project_id
-from peerbus.protocol.credentials import ALGORITHM, TokenClaims, claims_to_json, parse_developer_key
+from peerbus.protocol.credentials import ALGORITHM, TokenClaims, claims_to_json, parse_developer_key, token_id
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import ALL_OPERATIONS, MODERATION, Grant, Operation, grant_to_json
 from peerbus.protocol.patterns import EVERY
@@ -27,10 +28,12 @@ Role: TypeAlias = Literal["user", "agent", "tool"]
 
 DEFAULT_TTL_S: Final = 3600
 
-_USER: Final = ALL_OPERATIONS - MODERATION - {Operation.ADMIN, Operation.RECORD}
+USER_OPERATIONS: Final = ALL_OPERATIONS - MODERATION - {Operation.ADMIN, Operation.RECORD}
+"""What a participant does, and nothing that is for those who run the place."""
+_JTI_BYTES: Final = 9
 _ROLES: Final[dict[Role, frozenset[Operation]]] = {
-    "user": _USER,
-    "agent": _USER | {Operation.RECORD},
+    "user": USER_OPERATIONS,
+    "agent": USER_OPERATIONS | {Operation.RECORD},
     "tool": frozenset(
         {
             Operation.READ,
@@ -59,6 +62,7 @@ class ParticipantToken:
         self._name = check_agent_name(name)
         self._project = check_project_id(project_id)
         self._key_id = api_key_id
+        self._jti = secrets.token_urlsafe(_JTI_BYTES)
         self._rooms: list[str] = []
         self._role: Role | None = None
 
@@ -76,17 +80,25 @@ class ParticipantToken:
         self._rooms.append(check_channel_name(room_name))
         self._role = role
 
-    def to_jwt(self, *, secret: str, ttl_s: int = DEFAULT_TTL_S) -> str:
+    @property
+    def token_id(self) -> str:
+        """Its id, which is no secret: by this it can be revoked, and the audit log knows it by it."""
+        return token_id(self._key_id, self._jti)
+
+    def to_jwt(self, *, secret: str, ttl_s: int = DEFAULT_TTL_S, uses: int | None = None) -> str:
         """
         The signed token, good for `ttl_s` seconds from now; `secret` is the key `pb_…`, or its last part.
 
-        Raises `ProtocolError` (`bad_request`) if it is neither, or belongs to another key than `api_key_id`.
+        With `uses` only so many clients can use it; each may reconnect. Raises `ProtocolError` (`bad_request`) if
+        the secret is neither, or belongs to another key than `api_key_id`, and for `uses` below 1.
         """
         key = parse_developer_key(secret) or parse_developer_key(f"pb_{self._key_id}_{secret}")
         if key is None or key.key_id != self._key_id:
             raise ProtocolError(ErrorCode.BAD_REQUEST, "The secret is not that of the key api_key_id.")
         now_s = int(time.time())
-        claims = TokenClaims(exp=now_s + ttl_s, project=self._project, grant=grant_to_json(self._grant()))
+        claims = TokenClaims(
+            exp=now_s + ttl_s, project=self._project, grant=grant_to_json(self._grant(uses)), jti=self._jti
+        )
         return jwt.encode(
             {**claims_to_json(claims), "sub": self._name, "iat": now_s},
             key.secret.reveal(),
@@ -94,10 +106,11 @@ class ParticipantToken:
             headers={"kid": self._key_id},
         )
 
-    def _grant(self) -> Grant:
+    def _grant(self, uses: int | None) -> Grant:
         if self._role is None:
-            return Grant()
+            return Grant(uses=uses)
         return Grant(
+            uses=uses,
             channels=tuple(dict.fromkeys(self._rooms)),
             agents=(self._name,),
             claim=self._name,

@@ -202,8 +202,7 @@ def admit(
     `address` is the client's IP address where it is known, `origin` its `Origin` header where it sent one.
     Raises `ProtocolError`: `expired`, or `forbidden` with the reason in words.
     """
-    if grant.expires_ms is not None and now_ms >= grant.expires_ms:
-        raise ProtocolError(ErrorCode.EXPIRED)
+    check_bearer(grant, now_ms=now_ms, address=address, origin=origin)
     is_public = scope == PUBLIC_SCOPE
     if is_public and not grant.public:
         raise _forbidden("The key does not open the public scope.")
@@ -223,10 +222,6 @@ def admit(
         raise _forbidden("The key does not open this channel.")
     if not matches(grant.agents, agent):
         raise _forbidden("The key does not allow this agent name.")
-    if grant.addresses is not None and not _is_within(address, grant.addresses):
-        raise _forbidden("The key is not valid from this network address.")
-    if grant.origins is not None and origin is not None and origin not in grant.origins:
-        raise _forbidden("The key is not valid on pages of this origin.")
     has_authority = grant.operator or not is_public
     return Admission(
         operations=grant.operations if has_authority else grant.operations - MODERATION,
@@ -238,6 +233,20 @@ def admit(
         expires_ms=grant.expires_ms,
         is_service=grant.service,
     )
+
+
+def check_bearer(grant: Grant, *, now_ms: int, address: str | None = None, origin: str | None = None) -> None:
+    """
+    Whether a grant is worth anything now, and to whoever comes from there; see `admit`, which asks this first.
+
+    Raises `ProtocolError`: `expired`, or `forbidden`.
+    """
+    if grant.expires_ms is not None and now_ms >= grant.expires_ms:
+        raise ProtocolError(ErrorCode.EXPIRED)
+    if grant.addresses is not None and not _is_within(address, grant.addresses):
+        raise _forbidden("The key is not valid from this network address.")
+    if grant.origins is not None and origin is not None and origin not in grant.origins:
+        raise _forbidden("The key is not valid on pages of this origin.")
 
 
 def narrow(parent: Grant, child: Grant) -> Grant:

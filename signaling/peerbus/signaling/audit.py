@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
-from peerbus.signaling.audit_entry import OPERATOR, AuditAction, AuditEntry
+from peerbus.signaling.audit_entry import OPERATOR, AuditAction, AuditEntry, line_of
 
 AUDIT_FILE: Final = "audit.jsonl"
 FILE_BYTES_MAX: Final = 8_388_608
@@ -64,7 +63,7 @@ class AuditLog:
         }
         entry = AuditEntry(time_ms=now_ms, action=action, left_out=left_out, **cut)
         try:
-            self._append(_line(entry))
+            self._append(line_of(entry))
         except OSError as error:
             _log.error("the audit log %s cannot be written: %s", self._path, error.strerror)
 
@@ -150,16 +149,6 @@ def _cut(text: str) -> str:
     # A lone surrogate has no place in JSON.
     text = text.encode("utf-8", "backslashreplace").decode()
     return text if len(text) <= _TEXT_CHARS_MAX else text[: _TEXT_CHARS_MAX - 1] + "…"
-
-
-def _line(entry: AuditEntry) -> bytes:
-    value = {
-        name: getattr(entry, name)
-        for name in entry.__struct_fields__
-        if getattr(entry, name) not in ("", 0) and (name, getattr(entry, name)) != ("count", 1)
-    }
-    # In ASCII, with everything else as an escape: nothing in it can move a cursor or turn a text around.
-    return json.dumps(value, ensure_ascii=True).encode() + b"\n"
 
 
 def _entry(line: bytes) -> AuditEntry | None:

@@ -6,6 +6,7 @@ Owns the structure and the summary of a grant. Never writes anything (`audit`).
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from typing import Final
 
@@ -61,9 +62,20 @@ def grant_summary(grant: Grant) -> str:
     """What a grant says, in one line; of long lists the first few."""
     parts = []
     for name, value in grant_to_json(grant).items():
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             shown = [str(one) for one in value[: None if name == "operations" else _PATTERNS_SHOWN]]
             more = len(value) - len(shown)
             value = ",".join(shown) + (f",… {more} more" if more else "")
-        parts.append(f"{name}={value}")
+        parts.append(name if value is True else f"{name}={value}")
     return "; ".join(parts)
+
+
+def line_of(entry: AuditEntry) -> bytes:
+    """The entry as a line of JSON, without what has its default."""
+    value = {
+        name: getattr(entry, name)
+        for name in entry.__struct_fields__
+        if getattr(entry, name) not in ("", 0) and (name, getattr(entry, name)) != ("count", 1)
+    }
+    # In ASCII, with everything else as an escape: nothing in it can move a cursor or turn a text around.
+    return json.dumps(value, ensure_ascii=True).encode() + b"\n"

@@ -1,5 +1,5 @@
 """
-The HTTP surface: WebSocket upgrade, long-poll, status, demo keys, health and metrics.
+The HTTP surface: WebSocket upgrade, long-poll, keys, status, health and metrics.
 
 Owns routes, headers (CORS, content security policy) and problem documents. Never decides what a frame means.
 Bearer keys and no cookies: a foreign page can do nothing here that its own key does not allow, so CORS is open;
@@ -15,7 +15,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from aiohttp import hdrs, web
@@ -29,6 +29,7 @@ from peerbus.signaling.config import ServeConfig
 from peerbus.signaling.connection import serve_websocket
 from peerbus.signaling.http_connection import SERVER_HEADER
 from peerbus.signaling.keys import KeyStoreError
+from peerbus.signaling.keys_api import KeysApi
 from peerbus.signaling.longpoll import LongPolls
 from peerbus.signaling.member import Peer
 from peerbus.signaling.metrics import ServerMetrics
@@ -68,6 +69,7 @@ class HttpApi:
         self._exposed_at_ms = -_METRICS_KEPT_MS
         self._server: Final = server
         self._long_polls: Final = LongPolls(server)
+        self._keys: Final = KeysApi(server)
         self._turnstile: Final = Turnstile(_REQUESTS_PER_TURN)
 
     def add_to(self, app: web.Application) -> None:
@@ -81,6 +83,8 @@ class HttpApi:
                 web.get("/v1/longpoll/{session_id}", self._longpoll_poll),
                 web.post("/v1/longpoll/{session_id}", self._longpoll_post),
                 web.post("/v1/demo/key", self._demo_key),
+                web.post("/v1/keys/temporary", self._issue_key),
+                web.post("/v1/keys/revoke", self._revoke_key),
                 web.get("/v1/status", self._status),
                 web.get("/healthz", self._healthz),
                 web.get("/readyz", self._readyz),
@@ -169,18 +173,23 @@ class HttpApi:
         connection.post(number, await self._body(request))
         return web.Response(status=204)
 
-    async def _body(self, request: web.Request) -> bytes:
+    async def _body(self, request: web.Request, bytes_max: int | None = None) -> bytes:
+        bytes_max = bytes_max or self._server.limits.frame_bytes
         if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
             raise ProtocolError(ErrorCode.BAD_REQUEST, "Bodies are taken without Content-Encoding only.")
-        if (request.content_length or 0) > self._server.limits.frame_bytes:
-            raise web.HTTPRequestEntityTooLarge(self._server.limits.frame_bytes)
+        if (request.content_length or 0) > bytes_max:
+            raise web.HTTPRequestEntityTooLarge(bytes_max)
         try:
             async with asyncio.timeout(self._server.limits.body_timeout_ms / 1000):
-                return await request.read()
+                body = await request.read()
         except TimeoutError:
             raise ProtocolError(
                 ErrorCode.HANDSHAKE_TIMEOUT, "The body of the request did not come in time."
             ) from None
+        if len(body) > bytes_max:
+            # Sent in chunks, without a length at its head.
+            raise web.HTTPRequestEntityTooLarge(bytes_max)
+        return body
 
     # --- the server's own --------------------------------------------------------------------------------------
 
@@ -207,6 +216,21 @@ class HttpApi:
             },
             headers=_NO_STORE,
         )
+
+    async def _issue_key(self, request: web.Request) -> web.Response:
+        return await self._about_keys(request, self._keys.issue)
+
+    async def _revoke_key(self, request: web.Request) -> web.Response:
+        return await self._about_keys(request, self._keys.revoke)
+
+    async def _about_keys(
+        self, request: web.Request, answer: Callable[[str, Peer, bytes], dict[str, Any]]
+    ) -> web.Response:
+        peer = request[_PEER]
+        self._server.gate.admit(peer, self._server.now_ms())
+        body = await self._body(request, self._server.limits.connect_bytes)
+        authorization = request.headers.get(hdrs.AUTHORIZATION, "")
+        return web.json_response(answer(authorization, peer, body), headers=_NO_STORE)
 
     def _is_same_origin(self, request: web.Request) -> bool:
         """Not from a page of somebody else, nor from one that had its name pointed at this server."""

@@ -151,14 +151,7 @@ class Keyring:
 
     def sign(self, record: KeyRecord, claims: TokenClaims) -> Secret:
         """A token with these claims, signed with the secret of the key."""
-        return Secret(
-            jwt.encode(
-                claims_to_json(claims),
-                self.developer_key(record).secret.reveal(),
-                algorithm=ALGORITHM,
-                headers={"kid": record.key_id},
-            )
-        )
+        return signed(self.developer_key(record), claims)
 
     def verify(self, credential: Secret, now_ms: int) -> Principal:
         """
@@ -257,6 +250,15 @@ class Keyring:
             raise ProtocolError(ErrorCode.REVOKED)
         if record.project == DEMO_PROJECT and not self.is_demo_open:
             raise ProtocolError(ErrorCode.FORBIDDEN, "The demo project is closed on this server.")
+
+
+def signed(key: DeveloperKey, claims: TokenClaims) -> Secret:
+    """A token with these claims, signed with a developer key."""
+    return Secret(
+        jwt.encode(
+            claims_to_json(claims), key.secret.reveal(), algorithm=ALGORITHM, headers={"kid": key.key_id}
+        )
+    )
 
 
 def _limits_of_key(record: KeyRecord) -> tuple[UseLimit, ...]:

@@ -27,11 +27,9 @@ from msgspec import Struct
 
 from peerbus.protocol.channel import check_project_id
 from peerbus.protocol.credentials import (
-    ISSUERS_MAX,
     KEY_ID_ALPHABET,
     KEY_ID_CHARS,
     DeveloperKey,
-    TokenClaims,
     token_id,
 )
 from peerbus.protocol.errors import ErrorCode, ProtocolError
@@ -42,14 +40,14 @@ from peerbus.protocol.grants import (
     Operation,
     grant_from_json,
     grant_to_json,
-    narrow,
 )
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
 from peerbus.protocol.signals import CONTROL_CHANNEL, CONTROL_TYPE
 from peerbus.signaling.audit import AuditLog
 from peerbus.signaling.audit_entry import OPERATOR, AuditAction, grant_summary
-from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, CredentialKind, KeyRecord, Keyring
+from peerbus.signaling.issuing import IssuedKey, issued_claims, issued_grant
+from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, KeyRecord, Keyring
 from peerbus.signaling.keyring import Principal as Principal
 from peerbus.signaling.master_key import (
     MASTER_KEY_FILE,
@@ -105,17 +103,6 @@ class Project(Struct, frozen=True, kw_only=True):
     created_ms: int
 
 
-class IssuedKey(Struct, frozen=True):
-    """A short-lived credential."""
-
-    credential: Secret
-    expires_ms: int
-    token_id: str
-    """Names it, and is no secret: by this it is revoked."""
-    grant: Grant
-    """What it allows, its expiry included."""
-
-
 class KeyStoreError(Exception):
     """The keys cannot be read or changed; the text is one line for a person."""
 
@@ -148,6 +135,7 @@ CREATE TABLE keys (
 REVOKED_TOKENS_MAX: Final = 100_000
 """Of one key; then the key itself is to be revoked."""
 _JTI_BYTES: Final = 9
+_DEMO_KEYS_NOTED_EVERY_MS: Final = 3_600_000
 _BUSY_TIMEOUT_S: Final = 5.0
 
 
@@ -169,6 +157,8 @@ class KeyStore:
         self._revoked_tokens: frozenset[str] = frozenset()
         self._version = -1
         self._ended: set[str] = set()
+        self._demo_keys_issued = 0
+        self._demo_keys_noted_ms = 0
 
     @classmethod
     def open(cls, data_dir: Path, *, master_key: str | None = None) -> KeyStore:
@@ -205,7 +195,14 @@ class KeyStore:
 
     def close(self) -> None:
         """Closes the file; the store is of no use afterwards."""
+        if self._demo_keys_issued:
+            self._note_demo_keys(_wall_ms())
         self._connection.close()
+
+    def _note_demo_keys(self, now_ms: int) -> None:
+        # Anybody gets one: they are counted, not told one by one.
+        count, self._demo_keys_issued = self._demo_keys_issued, 0
+        self.audit.note(AuditAction.DEMO_KEYS_ISSUED, now_ms, project=DEMO_PROJECT, count=count)
 
     def verify(self, credential: Secret, now_ms: int) -> Principal:
         """Whose credential this is; see `Keyring.verify` for what it raises."""
@@ -255,74 +252,40 @@ class KeyStore:
                 DEMO_PROJECT, DEMO_GRANT, "signs the keys of the server's own pages", now_ms
             )
             record = self._records[key.key_id]
-        exp_s = (now_ms + DEMO_KEY_TTL_MS) // 1000
-        jti = secrets.token_urlsafe(_JTI_BYTES)
-        claims = TokenClaims(exp=exp_s, grant=grant_to_json(record.grant), project=DEMO_PROJECT, jti=jti)
-        return IssuedKey(
-            self._keyring.sign(record, claims),
-            exp_s * 1000,
-            token_id(record.key_id, jti),
-            msgspec.structs.replace(record.grant, expires_ms=exp_s * 1000),
-        )
+        self._demo_keys_issued += 1
+        ends_ms = (now_ms + DEMO_KEY_TTL_MS) // 1000 * 1000
+        grant = msgspec.structs.replace(record.grant, expires_ms=ends_ms)
+        return self._signed(record, grant, ())
 
     def issue_token(
-        self,
-        issuer: Principal,
-        wanted: Grant,
-        ttl_ms: int,
-        now_ms: int,
-        *,
-        address: str = "",
-        is_operator: bool = False,
+        self, issuer: Principal, wanted: Grant, ttl_ms: int, now_ms: int, *, by: str = "", address: str = ""
     ) -> IssuedKey:
         """
         A token that allows what both the issuer's grant and `wanted` allow, signed with the issuer's key.
 
-        The issuer is a developer key, whose owner could sign it as well, or a token that may `admin`, has an id, and
-        is not for a number of uses; the new token ends with it. Raises `ProtocolError`: `forbidden` (the issuer may
-        not, or nothing is left of the grant), `too_large`.
+        It ends with its issuer, too. `by` is who asked for it, if that is not the issuer. Raises `ProtocolError`, see
+        `issued_grant`, and `too_large`.
         """
-        _check_issuer(issuer)
-        grant = narrow(issuer.grant, wanted)
-        missing = [name for name in ("channels", "agents", "operations") if not getattr(grant, name)]
-        if missing:
-            raise ProtocolError(
-                ErrorCode.FORBIDDEN,
-                f"Nothing would be left of the grant: {', '.join(missing)} of it and of the key's have nothing in "
-                "common.",
-            )
-        expires_ms = now_ms + ttl_ms
-        if grant.expires_ms is not None:
-            expires_ms = min(expires_ms, grant.expires_ms)
-        exp_s = expires_ms / 1000
-        jti = secrets.token_urlsafe(_JTI_BYTES)
-        record = self._records[issuer.key_id]
-        claims = TokenClaims(
-            exp=int(exp_s) if exp_s.is_integer() else exp_s,
-            grant=grant_to_json(msgspec.structs.replace(grant, expires_ms=None)),
-            project=issuer.project,
-            jti=jti,
-            issued_by=() if issuer.token_id is None else (issuer.token_id, *issuer.issued_by),
-        )
-        credential = self._keyring.sign(record, claims)
-        if len(credential.reveal()) > MAX_SECRET_CHARS:
+        grant = issued_grant(issuer, wanted, ttl_ms, now_ms)
+        names = () if issuer.token_id is None else (issuer.token_id, *issuer.issued_by)
+        issued = self._signed(self._records[issuer.key_id], grant, names)
+        if len(issued.credential.reveal()) > MAX_SECRET_CHARS:
             raise ProtocolError(ErrorCode.TOO_LARGE, "The grant is too long for a token.")
-        issued = IssuedKey(
-            credential,
-            expires_ms,
-            token_id(record.key_id, jti),
-            msgspec.structs.replace(grant, expires_ms=expires_ms),
-        )
         self.audit.note(
             AuditAction.TOKEN_ISSUED,
             now_ms,
             project=issuer.project,
-            by=OPERATOR if is_operator else issuer.ids.own,
+            by=by or issuer.ids.own,
             target=issued.token_id,
             address=address,
-            detail=grant_summary(issued.grant),
+            detail=grant_summary(grant),
         )
         return issued
+
+    def _signed(self, record: KeyRecord, grant: Grant, issued_by: tuple[str, ...]) -> IssuedKey:
+        jti = secrets.token_urlsafe(_JTI_BYTES)
+        claims = issued_claims(grant, record.project, jti, issued_by)
+        return IssuedKey(self._keyring.sign(record, claims), token_id(record.key_id, jti), grant)
 
     def issuer(self, key_id: str, now_ms: int) -> Principal:
         """
@@ -440,7 +403,10 @@ class KeyStore:
         )
 
     def forget(self, now_ms: int) -> None:
-        """Removes revocations of tokens that have ended by themselves since."""
+        """Removes revocations of tokens that have ended by themselves since; to be called every minute or so."""
+        if self._demo_keys_issued and now_ms - self._demo_keys_noted_ms >= _DEMO_KEYS_NOTED_EVERY_MS:
+            self._demo_keys_noted_ms = now_ms
+            self._note_demo_keys(now_ms)
         with self._translated_errors():
             (stale,) = self._connection.execute(
                 "SELECT count(*) FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)
@@ -452,6 +418,10 @@ class KeyStore:
         """All keys, or those of one project, the oldest first."""
         records = [key for key in self._records.values() if project in (None, key.project)]
         return sorted(records, key=lambda key: (key.created_ms, key.key_id))
+
+    def record(self, key_id: str) -> KeyRecord | None:
+        """The key with this id, if there is one."""
+        return self._records.get(key_id)
 
     def project(self, project: str) -> Project | None:
         """The project with this id, if there is one."""
@@ -560,19 +530,6 @@ class KeyStore:
             raise KeyStoreError(f"cannot use {self._path}: {error}") from error
         except (sqlite3.DatabaseError, ValueError, ProtocolError) as error:
             raise KeyStoreError(f"{self._path} is damaged: {error}") from error
-
-
-def _check_issuer(issuer: Principal) -> None:
-    if issuer.kind is CredentialKind.DEVELOPER_KEY:
-        return
-    if Operation.ADMIN not in issuer.grant.operations:
-        raise ProtocolError(ErrorCode.FORBIDDEN, "A token issues others only if its grant allows admin.")
-    if issuer.token_id is None:
-        raise ProtocolError(ErrorCode.FORBIDDEN, "A token without an id (jti) issues no others.")
-    if issuer.grant.uses is not None:
-        raise ProtocolError(ErrorCode.FORBIDDEN, "A token for a number of uses issues no others.")
-    if len(issuer.issued_by) >= ISSUERS_MAX:
-        raise ProtocolError(ErrorCode.FORBIDDEN, "The token was itself issued by too many others in turn.")
 
 
 def _wall_ms() -> int:

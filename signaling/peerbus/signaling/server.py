@@ -213,6 +213,11 @@ class Server:
         """The clock of all deadlines: monotonic milliseconds."""
         return _monotonic_ms()
 
+    @staticmethod
+    def wall_ms() -> int:
+        """The clock of credentials: milliseconds since 1970."""
+        return _wall_ms()
+
     def schedule(self) -> None:
         """Something may have to be done or written; it is, before the loop waits again."""
         if not self._is_scheduled:
