@@ -31,9 +31,17 @@ from peerbus.protocol.signals import (
     Unpublish,
 )
 from peerbus.sfu.rtp.packet import RtpPacket, header
-from peerbus.sfu.rtp.rtcp import Nack, PictureLoss, Remb, SenderReport, parse_rtcp, write_rtcp
+from peerbus.sfu.rtp.rtcp import (
+    Nack,
+    PictureLoss,
+    ReceiverReport,
+    Remb,
+    SenderReport,
+    parse_rtcp,
+    write_rtcp,
+)
 from peerbus.sfu.rtp.sequence import timestamp_distance
-from peerbus.sfu.stun import BINDING_REQUEST, USERNAME, write_stun
+from peerbus.sfu.stun import BINDING_REQUEST, BINDING_SUCCESS, USERNAME, parse_stun, write_stun
 from tests.support.raw_peer import MID_ID, RTX, VP8, RawPeer
 from tests.support.sfu_room import SfuRoom, Video, until
 
@@ -259,6 +267,62 @@ async def test_a_client_that_moves_is_followed_by_its_next_check(room: SfuRoom) 
 def _sends_until(picture: Video, bob: RawPeer, count: int) -> bool:
     picture.send(1)
     return len(bob.packets) > count
+
+
+async def test_a_client_that_sends_from_elsewhere_is_asked_there_and_followed(room: SfuRoom) -> None:
+    ann, picture, bob = await call(room)
+    ann.move()
+    arrived = len(bob.packets)
+    await until(lambda: _sends_until(picture, bob, arrived))
+    assert ann.checks_answered == 1
+    # Who only receives is found by its reports.
+    report = write_rtcp([ReceiverReport(1)])
+    received = room.worker.engine.counts.received
+    bob.send_rtcp(report)
+    await until(lambda: room.worker.engine.counts.received > received)
+    bob.move()
+    arrived = len(bob.packets)
+
+    def reports_until() -> bool:
+        bob.send_rtcp(report)
+        return _sends_until(picture, bob, arrived)
+
+    await until(reports_until)
+    assert bob.checks_answered == 1
+
+
+async def test_packets_sent_again_from_elsewhere_move_nothing(
+    room: SfuRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, picture, bob = await call(room)
+    heard: list[bytes] = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as elsewhere:
+        elsewhere.bind(("127.0.0.1", 0))
+        elsewhere.setblocking(False)
+        # One that was received already, and one that the stranger was quicker with: its owner is asked, and the
+        # stranger cannot answer.
+        caught: list[bytes] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(ann, "send_raw", caught.append)
+            picture.send(1)
+        for packet in (*caught, *caught):
+            elsewhere.sendto(packet, ann.remote)
+        await until(lambda: _reads(elsewhere, heard))
+        (check,) = heard
+        message = parse_stun(check)
+        elsewhere.sendto(write_stun(BINDING_SUCCESS, message.transaction, [], b"guess" * 5), ann.remote)
+        arrived = len(bob.packets)
+        await until(lambda: _sends_until(picture, bob, arrived))
+        assert not _reads(elsewhere, heard)
+    assert room.worker.engine.counts.refused == 0
+
+
+def _reads(sock: socket.socket, heard: list[bytes]) -> bool:
+    try:
+        heard.append(sock.recv(2048))
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def test_a_new_connection_takes_the_place_of_the_old(room: SfuRoom) -> None:

@@ -3,6 +3,7 @@
 from peerbus.sfu.ice_lite import (
     CONSENT_TIMEOUT_MS,
     PATH_SILENCE_MS,
+    PROBE_TIMEOUT_MS,
     Check,
     IceCredentials,
     IceLite,
@@ -17,6 +18,7 @@ from peerbus.sfu.stun import (
     ICE_CONTROLLING,
     USE_CANDIDATE,
     USERNAME,
+    has_integrity,
     parse_stun,
     write_stun,
 )
@@ -149,3 +151,50 @@ def test_the_receiver_is_the_part_before_the_colon() -> None:
     assert (
         receiver_of(parse_stun(write_stun(BINDING_REQUEST, bytes(12), [(USERNAME, b"\xff")], None))) is None
     )
+
+
+def answer(transaction: bytes, *, password: str = REMOTE.password, kind: int = BINDING_SUCCESS) -> bytes:
+    return write_stun(kind, transaction, [], password.encode())
+
+
+def answered(ice: IceLite, data: bytes, source: tuple[str, int], now_ms: int) -> bool:
+    return ice.answered(data, parse_stun(data), source, now_ms)
+
+
+def test_where_something_authentic_came_from_is_asked_and_an_answer_moves_the_path() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    receive(ice, request(), HOME)
+    asked = ice.probe(CAFE, b"t" * 12, 100)
+    assert asked is not None
+    message = parse_stun(asked)
+    assert message.kind == BINDING_REQUEST
+    assert message.attributes[USERNAME] == b"there:here"
+    assert has_integrity(asked, message, REMOTE.password.encode())
+    assert not ice.is_valid(CAFE)
+    assert ice.path == HOME
+    assert answered(ice, answer(b"t" * 12), CAFE, 150)
+    assert ice.is_valid(CAFE)
+    assert ice.path == CAFE
+    assert ice.path_heard_at_ms == 150
+
+
+def test_an_answer_that_is_not_the_peers_moves_nothing() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    receive(ice, request(), HOME)
+    assert not answered(ice, answer(b"t" * 12), CAFE, 100)
+    ice.probe(CAFE, b"t" * 12, 100)
+    assert not answered(ice, answer(b"t" * 12, password="guess" * 5), CAFE, 101)
+    assert not answered(ice, answer(b"t" * 12, password=LOCAL.password), CAFE, 101)
+    assert not answered(ice, answer(b"u" * 12), CAFE, 101)
+    assert not answered(ice, answer(b"t" * 12), ("203.0.113.9", 1), 101)
+    assert not answered(ice, answer(b"t" * 12, kind=BINDING_ERROR), CAFE, 101)
+    assert not answered(ice, answer(b"t" * 12), CAFE, 101 + PROBE_TIMEOUT_MS)
+    assert ice.path == HOME
+    assert not ice.is_valid(CAFE)
+
+
+def test_nobody_is_asked_more_than_five_times_a_second() -> None:
+    ice = IceLite(LOCAL, REMOTE)
+    receive(ice, request(), HOME)
+    asked = [ice.probe(CAFE, bytes([count]) * 12, count * 10) for count in range(100)]
+    assert sum(check is not None for check in asked) == 5

@@ -30,10 +30,13 @@ from peerbus.sfu.rtp.packet import RtpPacket, parse_rtp
 from peerbus.sfu.stun import (
     BINDING_REQUEST,
     BINDING_SUCCESS,
+    ICE_CONTROLLED,
     ICE_CONTROLLING,
     PRIORITY,
     USE_CANDIDATE,
     USERNAME,
+    StunMessage,
+    has_integrity,
     is_stun,
     parse_stun,
     write_stun,
@@ -86,6 +89,8 @@ class RawPeer:
         self.rtcp: list[bytes] = []
         self.datagrams = 0
         self.keeps_packets = True
+        self.answers_checks = True
+        self.checks_answered = 0
         self.data: list[tuple[str, bytes]] = []
         self.on_data: Callable[[str, bytes], None] = lambda label, data: self.data.append((label, data))
         self.channels: dict[str, Any] = {}
@@ -215,6 +220,17 @@ class RawPeer:
             write_stun(BINDING_REQUEST, secrets.token_bytes(12), attributes, self.remote_password.encode())
         )
 
+    def _answer_check(self, data: bytes, message: StunMessage) -> None:
+        """As every agent does: only where the check is right."""
+        password = self.password.encode()
+        assert message.kind == BINDING_REQUEST
+        assert message.attributes[USERNAME] == f"{self.fragment}:{self.remote_fragment}".encode()
+        assert ICE_CONTROLLED in message.attributes
+        assert PRIORITY in message.attributes
+        assert has_integrity(data, message, password)
+        self.checks_answered += 1
+        self.send_raw(write_stun(BINDING_SUCCESS, message.transaction, [], password))
+
     def send_raw(self, data: bytes) -> None:
         """A datagram as it is."""
         self.sock.sendto(data, self.remote)
@@ -256,8 +272,11 @@ class RawPeer:
 
     def _received(self, data: bytes) -> None:
         if is_stun(data):
-            if parse_stun(data).kind == BINDING_SUCCESS:
+            message = parse_stun(data)
+            if message.kind == BINDING_SUCCESS:
                 self._checked.set()
+            elif self.answers_checks:
+                self._answer_check(data, message)
         elif data[0] < 128:
             self._waiting.put_nowait(data)
         else:

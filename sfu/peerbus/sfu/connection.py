@@ -100,6 +100,23 @@ class PeerConnection:
             self._engine.move_peer(self.peer, self.ice.path)
         return check.is_valid
 
+    def probe(self, target: Address, transaction: bytes, now_ms: int) -> bool:
+        """Something authentic came from an address that is not valid; True if a check went there."""
+        check = self.ice.probe(target, transaction, now_ms)
+        if check is None:
+            return False
+        self._send(check, target)
+        return True
+
+    def receive_answer(self, data: bytes, message: StunMessage, source: Address, now_ms: int) -> bool:
+        """The answer to a check; True if `source` is the client's, which is found there from now on."""
+        if not self.ice.answered(data, message, source, now_ms):
+            self.dropped += 1
+            return False
+        if self.peer is not None:
+            self._engine.move_peer(self.peer, source)
+        return True
+
     def receive(self, data: bytes, source: Address, now_ms: int) -> None:
         """Anything but STUN."""
         if source == self.ice.path:

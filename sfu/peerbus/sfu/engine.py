@@ -127,6 +127,13 @@ class PacketEngine(Protocol):
     def receive(self, peer: PeerId, data: bytes, now_ms: int) -> bool:
         """A datagram of SRTP or SRTCP. False if it was refused: not authentic, or not to be understood."""
 
+    def sender_of(self, data: bytes) -> PeerId | None:
+        """
+        Whose datagram of SRTP or SRTCP this is, found without its address: by a source that a peer has used before.
+
+        Only if it is authentic and was not received before, and it counts as received then.
+        """
+
     def tick(self, now_ms: int) -> None:
         """To be called every 20 ms or so: reports, requests, everything that waits for time."""
 

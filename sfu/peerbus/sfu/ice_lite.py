@@ -2,8 +2,10 @@
 The ICE side of one connection: who may send to it, and from where.
 
 Owns the credentials, the addresses that have proven themselves, and the answer to each check. A lite agent has public
-candidates, sends no checks and is always controlled. Never touches a socket or a clock. See RFC 8445 (section 2.5)
-and RFC 7675 (consent).
+candidates and is always controlled. It need not send checks, and this one sends a single kind: to an address from which
+something authentic came that no check has come from yet, so that a client whose network changed is followed at once,
+and not when its own next check is due. Never touches a socket or a clock. See RFC 8445 (section 2.5) and RFC 7675
+(consent).
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from peerbus.sfu.stun import (
     BINDING_SUCCESS,
     ERROR_CODE,
     ICE_CONTROLLED,
+    PRIORITY,
     USE_CANDIDATE,
     USERNAME,
     XOR_MAPPED_ADDRESS,
@@ -32,6 +35,10 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 CONSENT_TIMEOUT_MS: Final = 30_000
 PATH_SILENCE_MS: Final = 1_000
 """A path over which nothing came for this long gives way to one over which a check comes."""
+PROBE_INTERVAL_MS: Final = 200
+PROBE_TIMEOUT_MS: Final = 5_000
+_PROBE_PRIORITY: Final = (110 << 24 | 65_535 << 8 | 255).to_bytes(4, "big")
+"""Of a peer-reflexive candidate (RFC 8445, section 5.1.2)."""
 _ADDRESSES_MAX: Final = 8
 
 
@@ -40,6 +47,14 @@ class IceCredentials(NamedTuple):
 
     fragment: str
     password: str
+
+
+class _Probe(NamedTuple):
+    """A check that was sent."""
+
+    transaction: bytes
+    target: Address
+    sent_at_ms: int
 
 
 class Check(NamedTuple):
@@ -74,6 +89,7 @@ class IceLite:
         self.path: Address | None = None
         self._valid: dict[Address, int] = {}
         self._former: str | None = None
+        self._probe: _Probe | None = None
         self.path_heard_at_ms = 0
         """When something authentic or a check last came over the path; whoever sees other packets sets it."""
 
@@ -108,10 +124,7 @@ class IceLite:
             # Both would be controlled; the peer has to switch (RFC 8445, section 7.3.1.1).
             body = [(ERROR_CODE, error_code(487, "Role Conflict"))]
             return Check(write_stun(BINDING_ERROR, message.transaction, body, password), False)
-        if source not in self._valid and len(self._valid) >= _ADDRESSES_MAX:
-            oldest = min((address for address in self._valid if address != self.path), key=self._heard)
-            del self._valid[oldest]
-        self._valid[source] = now_ms
+        self._prove(source, now_ms)
         has_moved = False
         nominates = USE_CANDIDATE in message.attributes
         # Not every client nominates again when its address has changed: Firefox goes on checking from the new one.
@@ -124,6 +137,52 @@ class IceLite:
         address = xor_address(source[0], source[1], message.transaction)
         response = write_stun(BINDING_SUCCESS, message.transaction, [(XOR_MAPPED_ADDRESS, address)], password)
         return Check(response, True, has_moved)
+
+    def probe(self, target: Address, transaction: bytes, now_ms: int) -> bytes | None:
+        """
+        A check for an address that something authentic came from; None if one was sent a moment ago.
+
+        `transaction` is 12 random bytes.
+        """
+        if self._probe is not None and now_ms - self._probe.sent_at_ms < PROBE_INTERVAL_MS:
+            return None
+        self._probe = _Probe(transaction, target, now_ms)
+        attributes = [
+            (USERNAME, f"{self.remote.fragment}:{self.local.fragment}".encode()),
+            (PRIORITY, _PROBE_PRIORITY),
+            (ICE_CONTROLLED, transaction[:8]),
+        ]
+        return write_stun(BINDING_REQUEST, transaction, attributes, self.remote.password.encode())
+
+    def awaits(self, transaction: bytes, now_ms: int) -> bool:
+        """Whether the answer to this check may still come."""
+        probe = self._probe
+        return (
+            probe is not None
+            and probe.transaction == transaction
+            and now_ms - probe.sent_at_ms <= PROBE_TIMEOUT_MS
+        )
+
+    def answered(self, data: bytes, message: StunMessage, source: Address, now_ms: int) -> bool:
+        """Whether this answers the latest check, from where that went, signed by the peer: the path moves there."""
+        probe = self._probe
+        if (
+            probe is None
+            or not self.awaits(message.transaction, now_ms)
+            or message.kind != BINDING_SUCCESS
+            or source != probe.target
+            or not has_integrity(data, message, self.remote.password.encode())
+        ):
+            return False
+        self._prove(source, now_ms)
+        self.path, self.path_heard_at_ms = source, now_ms
+        return True
+
+    def _prove(self, source: Address, now_ms: int) -> None:
+        if source not in self._valid and len(self._valid) >= _ADDRESSES_MAX:
+            oldest = min((address for address in self._valid if address != self.path), key=self._heard)
+            del self._valid[oldest]
+        self._valid[source] = now_ms
 
     def expire(self, now_ms: int) -> bool:
         """Forgets addresses that are silent for too long; False when none is left though there was one."""

@@ -8,6 +8,7 @@ sender only. See RFC 3711, RFC 3550, RFC 4585 and RFC 4588.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import random
 import struct
@@ -305,23 +306,22 @@ class PythonEngine:
         self.counts.received += 1
         if len(data) < 12:
             return self._refuse()
+        is_feedback = 192 <= data[1] <= 223
+        ssrc = int.from_bytes(data[4:8] if is_feedback else data[8:12], "big")
+        if ssrc not in sender.seen and len(sender.seen) >= _SSRCS_MAX:
+            # libsrtp keeps a state for each source; a peer may not make it keep them without end.
+            return self._refuse()
         try:
-            if 192 <= data[1] <= 223:
+            if is_feedback:
                 feedback = sender.inbound.unprotect_rtcp(data)
+                sender.seen.add(ssrc)
                 if sender.rtcp_budget <= 0:
                     return self._refuse()
                 sender.rtcp_budget -= len(feedback)
                 self._receive_rtcp(sender, feedback, now_ms)
                 return True
-            ssrc = int.from_bytes(data[8:12], "big")
-            if ssrc not in sender.seen:
-                # libsrtp keeps a state for each source; a peer may not make it keep them without end.
-                if len(sender.seen) >= _SSRCS_MAX:
-                    return self._refuse()
-                packet = parse_rtp(sender.inbound.unprotect(data))
-                sender.seen.add(ssrc)
-            else:
-                packet = parse_rtp(sender.inbound.unprotect(data))
+            packet = parse_rtp(sender.inbound.unprotect(data))
+            sender.seen.add(ssrc)
         except (SrtpError, RtpError, RtcpError):
             return self._refuse()
         stream = sender.by_ssrc.get(ssrc) or self._latch(sender, packet)
@@ -334,6 +334,20 @@ class PythonEngine:
         else:
             return self._refuse()
         return True
+
+    def sender_of(self, data: bytes) -> PeerId | None:
+        """See `PacketEngine`."""
+        if len(data) < 12:
+            return None
+        is_feedback = 192 <= data[1] <= 223
+        ssrc = int.from_bytes(data[4:8] if is_feedback else data[8:12], "big")
+        for peer in self._peers.values():
+            if ssrc in peer.seen:
+                with contextlib.suppress(SrtpError):
+                    unprotect = peer.inbound.unprotect_rtcp if is_feedback else peer.inbound.unprotect
+                    unprotect(data)
+                    return peer.id
+        return None
 
     def _refuse(self) -> bool:
         self.counts.refused += 1

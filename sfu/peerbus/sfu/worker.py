@@ -39,7 +39,7 @@ from peerbus.sfu.negotiation import Candidate, Transport
 from peerbus.sfu.python_engine import PythonEngine
 from peerbus.sfu.room import Room
 from peerbus.sfu.sdp import Description
-from peerbus.sfu.stun import StunError, is_stun, parse_stun
+from peerbus.sfu.stun import BINDING_SUCCESS, StunError, is_stun, parse_stun
 from peerbus.sfu.udp import UdpPort
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,8 @@ _TICK_S: Final = 0.02
 _LEVELS_EVERY: Final = 5
 _SECOND_EVERY: Final = 50
 _EMPTY_ROOM_MS: Final = 30_000
+_SEARCHES_PER_S: Final = 100
+"""How many packets from nowhere are looked at; a flood of them costs no more."""
 _LETTERS: Final = string.ascii_letters + string.digits
 _GOODBYES: Final[dict[str, str]] = {
     "kicked": "You were removed from the channel.",
@@ -81,6 +83,9 @@ class Worker:
         self._emptied_at_ms: dict[RoomKey, int] = {}
         self._by_fragment: dict[str, PeerConnection] = {}
         self._by_address: dict[Address, PeerConnection] = {}
+        # Checks of ours that are under way, by transaction.
+        self._probes: dict[bytes, PeerConnection] = {}
+        self._searches_left = _SEARCHES_PER_S
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._ticking: asyncio.Task[None] | None = None
         self._cpu_s = time.process_time()
@@ -191,6 +196,7 @@ class Worker:
             self._goodbyes.add(goodbye)
             goodbye.add_done_callback(self._said_goodbye)
         self._by_fragment.pop(connection.ice.local.fragment, None)
+        self._probes = {number: asked for number, asked in self._probes.items() if asked is not connection}
         for address in connection.ice.addresses:
             if self._by_address.get(address) is connection:
                 del self._by_address[address]
@@ -216,8 +222,22 @@ class Worker:
                 connection.receive(data, source, now_ms)
             else:
                 self.stray += 1
+                self._search(data, source, now_ms)
         except Exception:
             logger.exception("A datagram could not be handled")
+
+    def _search(self, data: bytes, source: Address, now_ms: int) -> None:
+        """Perhaps the network of a client has changed: one whose packet this is is asked, there, whether it is so."""
+        if not 128 <= data[0] <= 191 or not self._searches_left:
+            return
+        self._searches_left -= 1
+        peer = self.engine.sender_of(data)
+        if peer is None:
+            return
+        connection = next(one for one in self._by_fragment.values() if one.peer == peer)
+        transaction = secrets.token_bytes(12)
+        if connection.probe(source, transaction, now_ms):
+            self._probes[transaction] = connection
 
     def _stun(self, data: bytes, source: Address, now_ms: int) -> None:
         if not is_stun(data):
@@ -227,6 +247,13 @@ class Worker:
             message = parse_stun(data)
         except StunError:
             self.stray += 1
+            return
+        if message.kind == BINDING_SUCCESS:
+            asked = self._probes.pop(message.transaction, None)
+            if asked is None:
+                self.stray += 1
+            elif asked.receive_answer(data, message, source, now_ms):
+                self._by_address[source] = asked
             return
         fragment = receiver_of(message)
         connection = None if fragment is None else self._by_fragment.get(fragment)
@@ -253,6 +280,12 @@ class Worker:
                 logger.exception("A tick failed")
 
     def _second(self, now_ms: int) -> None:
+        self._searches_left = _SEARCHES_PER_S
+        self._probes = {
+            transaction: connection
+            for transaction, connection in self._probes.items()
+            if connection.ice.awaits(transaction, now_ms)
+        }
         wall_ms = time.time_ns() // 1_000_000
         for connection in list(self._by_fragment.values()):
             for address in connection.tick(now_ms):
