@@ -28,6 +28,14 @@ class TcpProxy:
         self.connections = 0
         self.bytes_per_s: int | None = None
         """How fast each connection is read by its client; None: as fast as it can."""
+        self.is_recording = False
+        """What passes on new connections is kept."""
+        self._recordings: list[bytearray] = []
+
+    @property
+    def recorded(self) -> bytes:
+        """All that has passed, as it was and with the masks of WebSocket frames taken off."""
+        return b"\n".join(part for stream in self._recordings for part in (bytes(stream), _unmasked(stream)))
 
     @property
     def url(self) -> str:
@@ -80,8 +88,13 @@ class TcpProxy:
         sink: asyncio.StreamWriter,
         pair: tuple[asyncio.StreamWriter, asyncio.StreamWriter],
     ) -> None:
+        recording = bytearray()
+        if self.is_recording:
+            self._recordings.append(recording)
         try:
             while data := await source.read(65_536):
+                if self.is_recording:
+                    recording += data
                 if sink in self._frozen:
                     continue
                 if self.bytes_per_s is not None and sink is pair[0]:
@@ -96,6 +109,26 @@ class TcpProxy:
                 for writer in pair:
                     writer.transport.abort()
             self._writers.difference_update(pair)
+
+
+def _unmasked(stream: bytes | bytearray) -> bytes:
+    """The payloads of a client's WebSocket frames (RFC 6455, section 5.2) in a row; nothing of other streams."""
+    if not stream.startswith(b"GET /v1/ws"):
+        return b""
+    payloads = []
+    at = stream.index(b"\r\n\r\n") + 4
+    while at + 2 <= len(stream):
+        length = stream[at + 1] & 0x7F
+        assert stream[at + 1] & 0x80, "a client's frame without a mask"
+        at += 2
+        if length >= 126:
+            extended = 2 if length == 126 else 8
+            length = int.from_bytes(stream[at : at + extended], "big")
+            at += extended
+        mask, data = stream[at : at + 4], stream[at + 4 : at + 4 + length]
+        payloads.append(bytes(byte ^ mask[index % 4] for index, byte in enumerate(data)))
+        at += 4 + length
+    return b"\n".join(payloads)
 
 
 @asynccontextmanager

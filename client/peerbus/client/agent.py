@@ -25,20 +25,31 @@ from msgspec import UNSET, UnsetType, structs
 
 from peerbus.client import options as asked
 from peerbus.client.api import DEFAULT_API, Api, parse_api
-from peerbus.client.crypto import derive_keys, new_lineage_secret
+from peerbus.client.crypto import ChannelKeys, derive_keys, new_lineage_secret, new_sealer
 from peerbus.client.demo_key import fetch_demo_key
-from peerbus.client.errors import ErrorCode, PeerbusError, error_of
+from peerbus.client.errors import ErrorCode, PeerbusError, SealingError, error_of
 from peerbus.client.events import Callback, Emitter
 from peerbus.client.options import DEMO_KEY, ConnectOptions, GetApiKey, PollSource, SendOptions
 from peerbus.client.outcome import Outcome
 from peerbus.client.records import Ack, History, Message, ack_of, history_of, message_of
+from peerbus.client.sealed_channel import SealedChannel, SealingCounters
+from peerbus.client.sealing import CRYPTO_SESSION_BYTES, MAX_RECIPIENTS, OVERHEAD_BYTES, SealingKeys
 from peerbus.client.session_loop import SessionLoop
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
 from peerbus.client.transport import MAX_SERVER_BYTES, TransportSettings
 from peerbus.protocol import messages as wire
+from peerbus.protocol.channel import Mode, channel_id
 from peerbus.protocol.codec import EncodingName, client_codec
 from peerbus.protocol.errors import ProtocolError
-from peerbus.protocol.messages import ChannelInfo, ClientFrame, Connect, Member, Presence
+from peerbus.protocol.messages import (
+    SIGNAL_TYPE,
+    Attributes,
+    ChannelInfo,
+    ClientFrame,
+    Connect,
+    Member,
+    Presence,
+)
 from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.protocol.session import outputs
 from peerbus.protocol.session.outputs import State
@@ -50,6 +61,8 @@ T = TypeVar("T")
 
 _FRAME_OVERHEAD_BYTES: Final = 16
 """What a request id adds to the size of a frame, at most."""
+_SEALED_OVERHEAD_BYTES: Final = 2 * OVERHEAD_BYTES + MAX_RECIPIENTS * CRYPTO_SESSION_BYTES
+"""What an envelope and its retry tag add, at most."""
 _MAX_EARLY: Final = 1_000
 
 
@@ -110,6 +123,7 @@ class AgentConnection(Emitter):
         self._api_base = self._api_text
         self._state = State(name="idle")
         self._channel_name = ""
+        self._is_named = False
         self._is_sealed = False
         self._media_key: SecretBytes | None = None
         self._session: SessionLoop | None = None
@@ -120,6 +134,8 @@ class AgentConnection(Emitter):
         self._outcomes: dict[int, tuple[Outcome[Any], Callable[[Any], Any]]] = {}
         self._idle: asyncio.Event | None = None
         self._streams: list[MessageStream] = []
+        self._sealed: SealedChannel | None = None
+        self._attributes_session = ""
 
     # --- what one can look at -----------------------------------------------------------------------------
 
@@ -179,6 +195,30 @@ class AgentConnection(Emitter):
         return [] if self._session is None else self._session.session.roster.members
 
     @property
+    def safety_number(self) -> str:
+        """
+        Thirty digits in six groups, to be compared by voice; empty in an open channel.
+
+        They are the same for all who have joined the same channel with the same password, and for nobody else.
+        """
+        return "" if self._sealed is None else self._sealed.safety_number
+
+    @property
+    def sealing_counters(self) -> SealingCounters:
+        """How many messages were sealed, opened, refused (each was told as an error) and dropped as seen before."""
+        return SealingCounters() if self._sealed is None else structs.replace(self._sealed.counters)
+
+    def private_attributes_of(self, member: Member) -> Attributes:
+        """What a member shows to members only; empty where that is nothing, or could not be opened."""
+        if self._sealed is None:
+            return {}
+        try:
+            return self._sealed.attributes_of(member)
+        except ProtocolError as error:
+            self._tell_error(SealingError(error, sender=member.name))
+            return {}
+
+    @property
     def pending(self) -> int:
         """How many requests have no outcome yet, the offline queue included."""
         return len(self._outcomes) + len(self._early)
@@ -202,11 +242,13 @@ class AgentConnection(Emitter):
             await agent.connect("lobby", "player-1", "secret")
             await agent.connect(channel_name="lobby", agent_name="bot", api_key="demo", auto_receive=False)
 
-        Without a name the server gives one (`guest-…`). `channel_password` locks the channel; the server sees only
-        what is derived from it. `api_key_scope` is "private" (this project) or "public" (all projects).
-        `custom_event_type` ("a,b") or `types` choose what is pushed. `use_websocket=False` means long-poll only.
-        `poll_source` and `enable_webrtc_relay` are accepted and have no effect; `session_id` neither, since
-        resuming needs no help. `channel_id` is checked by the server if given.
+        Without a name the server gives one (`guest-…`). With a `channel_password` the channel is sealed: only who knows
+        it comes in, and nobody else can read what is said, the server neither. `sealed=False` makes it a lock only.
+        `attributes` are seen by the server, too, `private_attributes` by the members of a sealed channel only.
+        `api_key_scope` is "private" (this project) or "public" (all projects). `custom_event_type` ("a,b") or `types`
+        choose what is pushed. `use_websocket=False` means long-poll only. `poll_source` and `enable_webrtc_relay` are
+        accepted and have no effect; `session_id` neither, since resuming needs no help. `channel_id` is checked by
+        the server if given.
 
         Raises `PeerbusError`: the server's refusal, or `connect_failed` after `connect_timeout`.
         """
@@ -227,15 +269,19 @@ class AgentConnection(Emitter):
         self._api_base = api.base
         self._media_key = None
         frame = self._connect_frame(channel_name, agent_name, options)
+        private = asked.plain_attributes(options.get("private_attributes") or {})
+        is_sealed = asked.is_sealed(channel_password, options.get("sealed"), private)
         transports: tuple[TransportName, ...] = ("websocket", "longpoll")
         if not options.get("use_websocket", True):
             transports = ("longpoll",)
         self._connecting = Outcome(self._tell_error)
         self._idle = asyncio.Event()
-        self._session = None
+        self._session = self._sealed = None
+        self._attributes_session = ""
         self._set_state(State(name="connecting"))
+        sealed_with = private if is_sealed else None
         self._preparing = asyncio.create_task(
-            self._prepare(api, frame, channel_password, transports), name="peerbus-connect"
+            self._prepare(api, frame, channel_password, sealed_with, transports), name="peerbus-connect"
         )
         return self._connecting
 
@@ -318,7 +364,8 @@ class AgentConnection(Emitter):
         `poll_source` is accepted and has no effect: there is one source of truth.
         """
         asked.check_poll_source(poll_source)
-        return self._request(asked.receive_frame(after, before, limit, types, custom_event_type), history_of)
+        frame = asked.receive_frame(after, before, limit, types, custom_event_type)
+        return self._request(frame, self._history_of)
 
     def messages(self, *, max_buffered: int = MAX_BUFFERED) -> MessageStream:
         """
@@ -340,9 +387,21 @@ class AgentConnection(Emitter):
         """Asks the server who is in the channel; `members` has the same without asking."""
         return self._request(wire.Members(id=1), lambda reply: reply.members)
 
-    def set_attributes(self, attributes: Mapping[str, Any]) -> Outcome[Ack]:
-        """Replaces what the others see of this agent."""
-        return self._request(wire.Update(id=1, attributes=dict(attributes)), ack_of)
+    def set_attributes(
+        self, attributes: Mapping[str, Any], *, private_attributes: Mapping[str, Any] | None = None
+    ) -> Outcome[Ack]:
+        """
+        Replaces what the others see of this agent.
+
+        `private_attributes` replace what members alone can read, in a sealed channel; left out, those stay.
+        """
+        if private_attributes is not None:
+            private = asked.plain_attributes(private_attributes)
+            if self._sealed is None:
+                asked.is_sealed(None, None, private)
+            else:
+                self._sealed.want_attributes(private)
+        return self._update_attributes(dict(attributes))
 
     def kick(
         self, agent: str | None = None, *, session_id: str | None = None, reason: str = ""
@@ -380,6 +439,7 @@ class AgentConnection(Emitter):
         asked.check_poll_source(options.get("poll_source"))
         api_key = "" if self._api_key in (None, DEMO_KEY) else self._api_key
         self._channel_name = channel_name
+        self._is_named = bool(agent_name)
         return Connect(
             id=1,
             api_key=Secret(api_key or ""),
@@ -396,7 +456,12 @@ class AgentConnection(Emitter):
         )
 
     async def _prepare(
-        self, api: Api, frame: Connect, password: str | None, transports: tuple[TransportName, ...]
+        self,
+        api: Api,
+        frame: Connect,
+        password: str | None,
+        sealed_with: Attributes | None,
+        transports: tuple[TransportName, ...],
     ) -> None:
         """Derives the keys, then starts the session; failures are those of `connect`."""
         try:
@@ -404,6 +469,8 @@ class AgentConnection(Emitter):
                 keys = await derive_keys(frame.channel, password)
                 frame = structs.replace(frame, join_token=keys.join)
                 self._media_key = keys.media
+                if sealed_with is not None:
+                    frame = self._seal_channel(frame, keys, sealed_with)
         except ProtocolError as error:
             self._closed(PeerbusError(error.code, error.message, details=error.details))
             return
@@ -422,12 +489,25 @@ class AgentConnection(Emitter):
             settings,
             on_event=self._told,
             fetch_key=lambda: self._fetch_key(settings),
+            sealer=self._sealed,
         )
         self._session = session
         while self._early:
             _, begin = self._early.popleft()
             begin(session)
         session.start()
+
+    def _seal_channel(self, frame: Connect, keys: ChannelKeys, private_attributes: Attributes) -> Connect:
+        """From here on the channel is sealed, whatever the server says of it."""
+        own_id = channel_id(frame.channel, Mode.SEALED, keys.join.reveal())
+        sealing_keys = SealingKeys(keys.message, own_id)
+        self._sealed = SealedChannel(sealing_keys, new_sealer(sealing_keys), private_attributes)
+        return structs.replace(
+            frame,
+            mode="sealed",
+            channel_id=frame.channel_id or own_id,
+            crypto_session=self._sealed.crypto_session,
+        )
 
     async def _fetch_key(self, settings: TransportSettings) -> Secret:
         if self._get_api_key is None:
@@ -466,9 +546,20 @@ class AgentConnection(Emitter):
 
     def _send_lossy(self, frame: wire.Send) -> Outcome[Ack]:
         outcome: Outcome[Ack] = Outcome(self._tell_error)
-        is_sent = self._session is not None and self._session.send_lossy(frame)
+        try:
+            is_sent = self._session is not None and self._session.send_lossy(frame)
+        except ProtocolError as error:
+            raise PeerbusError(error.code, error.message, details=error.details) from None
         outcome.succeed(Ack(is_dropped=not is_sent))
         return outcome
+
+    def _update_attributes(self, attributes: Attributes) -> Outcome[Ack]:
+        def told(reply: wire.Ack) -> Ack:
+            if self._sealed is not None:
+                self._sealed.attributes_told()
+            return ack_of(reply)
+
+        return self._request(wire.Update(id=1, attributes=attributes), told)
 
     def _request(
         self, frame: ClientFrame, convert: Callable[[Any], T], timeout_ms: int | UnsetType | None = UNSET
@@ -476,6 +567,8 @@ class AgentConnection(Emitter):
         outcome: Outcome[T] = Outcome(self._tell_error)
         try:
             size_bytes = len(self._codec.encode(frame)) + _FRAME_OVERHEAD_BYTES
+            if isinstance(frame, wire.Send | wire.Update):
+                size_bytes = self._size_if_sealed(size_bytes)
         except ProtocolError as error:
             raise PeerbusError(error.code, error.message) from None
 
@@ -498,6 +591,14 @@ class AgentConnection(Emitter):
             self._early.append((outcome, begin))
         return outcome
 
+    def _size_if_sealed(self, size_bytes: int) -> int:
+        """At most so many bytes when it is sealed. An early one counts as if it were: that is not known yet."""
+        if self._sealed is None and self._session is not None:
+            return size_bytes
+        size_bytes += _SEALED_OVERHEAD_BYTES
+        # Base64 makes four characters of three bytes.
+        return size_bytes * 4 // 3 + 4 if self._encoding == "json" else size_bytes
+
     def _take_outcome(self, handle: int) -> tuple[Outcome[Any], Callable[[Any], Any]] | None:
         found = self._outcomes.pop(handle, None)
         if not self._outcomes and not self._early and self._idle is not None:
@@ -509,7 +610,7 @@ class AgentConnection(Emitter):
 
     def _told(self, event: outputs.Event) -> None:
         if isinstance(event, outputs.Received):
-            self._received(message_of(event.message))
+            self._pushed(event.message)
         elif isinstance(event, outputs.Done):
             found = self._take_outcome(event.handle)
             if found is not None:
@@ -521,7 +622,10 @@ class AgentConnection(Emitter):
                 found[0].fail(error_of(event.error))
         elif isinstance(event, State):
             self._state_told(event)
+        elif isinstance(event, outputs.Joined):
+            self._joined(event)
         elif isinstance(event, outputs.MembersChanged):
+            self._members_changed(event.presence)
             self.emit("presence", event.presence)
         elif isinstance(event, outputs.Gap):
             self.emit("gap", event)
@@ -531,6 +635,57 @@ class AgentConnection(Emitter):
             self.emit("expiring", event.expires_in_ms)
         elif isinstance(event, outputs.Trouble):
             self._tell_error(error_of(event.error))
+
+    def _pushed(self, frame: wire.Message) -> None:
+        sealed = self._sealed
+        if sealed is None or _is_of_call(frame):
+            self._received(message_of(frame))
+            return
+        assert self._info is not None
+        try:
+            opened = sealed.open(frame, self._info.epoch)
+        except ProtocolError as error:
+            self._tell_error(_refusal(error, frame))
+            return
+        if opened is not None:
+            self._received(message_of(opened, is_sealed=True))
+
+    def _history_of(self, page: wire.History) -> History:
+        """A page of history; what cannot be opened stands in `refused`."""
+        sealed = self._sealed
+        if sealed is None:
+            return history_of(page)
+        messages: list[Message] = []
+        refused: list[SealingError] = []
+        for frame in page.messages:
+            try:
+                opened = sealed.open(frame, page.epoch)
+            except ProtocolError as error:
+                refused.append(_refusal(error, frame))
+            else:
+                if opened is not None:
+                    messages.append(message_of(opened, is_sealed=True))
+        return history_of(page, messages, refused)
+
+    def _joined(self, event: outputs.Joined) -> None:
+        """Private attributes follow the name that they are sealed under, where the server has chosen it."""
+        sealed, session = self._sealed, self._session
+        if sealed is None or session is None:
+            return
+        for member in self.members:
+            self.private_attributes_of(member)
+        is_new = event.session_id != self._attributes_session
+        self._attributes_session = event.session_id
+        if is_new and not self._is_named and sealed.private_attributes:
+            self._update_attributes(session.session.attributes)
+
+    def _members_changed(self, presence: Presence) -> None:
+        if self._sealed is None:
+            return
+        for member in (*presence.joined, *presence.updated):
+            self.private_attributes_of(member)
+        for departure in presence.left:
+            self._sealed.forget_member(departure.session_id)
 
     def _received(self, message: Message) -> None:
         if message.sender == SFU_AGENT:
@@ -581,3 +736,19 @@ class AgentConnection(Emitter):
 
     def _tell_error(self, error: Exception) -> None:
         self.emit("error", error)
+
+
+def _is_of_call(frame: wire.Message) -> bool:
+    """Whether it comes from the SFU, which has to write and read its signals; nobody else can bear its name."""
+    return frame.sender == SFU_AGENT and frame.type == SIGNAL_TYPE and frame.sealed is UNSET
+
+
+def _refusal(error: ProtocolError, frame: wire.Message) -> SealingError:
+    return SealingError(
+        error,
+        sender=frame.sender,
+        delivery=frame.delivery,
+        offset=None if frame.offset is UNSET else frame.offset,
+        message_id=frame.message_id,
+        time_ms=frame.time_ms,
+    )

@@ -18,17 +18,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import secrets
 import threading
 import unicodedata
 from collections import OrderedDict
 from typing import Final
+from weakref import WeakSet
 
 from argon2.low_level import ARGON2_VERSION, Type, hash_secret_raw
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import Struct
 
+from peerbus.client.sealing import CRYPTO_SESSION_BYTES, Sealer, SealingKeys
 from peerbus.protocol.channel import LINEAGE_SECRET_BYTES, check_channel_name
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.secrets import SecretBytes
@@ -74,6 +77,13 @@ async def derive_keys(channel: str, password: str) -> ChannelKeys:
 def derive_keys_blocking(channel: str, password: str) -> ChannelKeys:
     """As `derive_keys`, in the calling thread."""
     return _cache.derive(*_inputs(channel, password))
+
+
+def new_sealer(keys: SealingKeys) -> Sealer:
+    """Seals for one connection object, in a crypto-session of its own. A fork of this process begins another one."""
+    sealer = Sealer(keys, lambda: secrets.token_bytes(CRYPTO_SESSION_BYTES))
+    _sealers.add(sealer)
+    return sealer
 
 
 def new_lineage_secret() -> SecretBytes:
@@ -154,4 +164,11 @@ def _expand(root: bytes) -> ChannelKeys:
     )
 
 
+def _forked() -> None:
+    for sealer in list(_sealers):
+        sealer.begin_anew()
+
+
 _cache: Final = _KeyCache(CACHE_ENTRIES)
+_sealers: Final[WeakSet[Sealer]] = WeakSet()
+os.register_at_fork(after_in_child=_forked)

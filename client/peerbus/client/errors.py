@@ -17,10 +17,10 @@ from typing import Any
 from msgspec import UNSET
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.messages import Error
+from peerbus.protocol.messages import Delivery, Error
 from peerbus.protocol.session.outputs import State
 
-__all__ = ["ErrorCode", "PeerbusError", "ProtocolError", "error_frame", "error_of"]
+__all__ = ["ErrorCode", "PeerbusError", "ProtocolError", "SealingError", "error_frame", "error_of"]
 
 
 class PeerbusError(ProtocolError):
@@ -44,6 +44,32 @@ class PeerbusError(ProtocolError):
         super().__init__(code, message, details=details, retry_after_ms=retry_after_ms)
         self.correlation_id = correlation_id
         self.is_retryable = self.info.is_retryable if is_retryable is None else is_retryable
+
+
+class SealingError(PeerbusError):
+    """
+    A message, or a member's private attributes, came that is never shown: it could not be opened, or was moved.
+
+    `code` is `wrong_key`, `tampered`, `replayed`, `reordered`, `not_sealed`, `bad_frame` or `not_supported`. The rest
+    is what the server says of it, which may be wrong. `delivery` is None for attributes.
+    """
+
+    def __init__(
+        self,
+        cause: ProtocolError,
+        *,
+        sender: str,
+        delivery: Delivery | None = None,
+        offset: int | None = None,
+        message_id: str = "",
+        time_ms: int | None = None,
+    ) -> None:
+        super().__init__(cause.code, cause.message)
+        self.sender = sender
+        self.delivery = delivery
+        self.offset = offset
+        self.message_id = message_id
+        self.time_ms = time_ms
 
 
 def error_of(failure: Error | State) -> PeerbusError:

@@ -15,10 +15,11 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from msgspec import UNSET, UnsetType
 
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.protocol.codec import check_frame
+from peerbus.protocol.codec import check_frame, check_value
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import (
     DEFAULT_TYPE,
+    Attributes,
     Delivery,
     Filter,
     GlobFilter,
@@ -52,6 +53,8 @@ class ConnectOptions(TypedDict, total=False):
     enable_webrtc_relay: bool
     attributes: Mapping[str, Any] | None
     capabilities: Sequence[str] | None
+    sealed: bool | None
+    private_attributes: Mapping[str, Any] | None
 
 
 class SendOptions(TypedDict, total=False):
@@ -87,6 +90,32 @@ def check_choice(name: str, value: object, choices: object) -> None:
     allowed = get_args(choices)
     if value not in allowed:
         raise refused(f"{name} is one of {', '.join(map(repr, allowed))}, not {value!r}.")
+
+
+def is_sealed(password: str | None, sealed: bool | None, private_attributes: object) -> bool:
+    """
+    Whether a channel is sealed: wherever there is a password, unless that is to be a lock only (`sealed=False`).
+
+    Raises `PeerbusError` for what only a sealed channel can have.
+    """
+    if sealed and not password:
+        raise refused("A sealed channel has a password: whoever knows it can read.")
+    wanted = bool(password) if sealed is None else sealed
+    if private_attributes and not wanted:
+        raise refused("private_attributes need a sealed channel: the server can read an open one.")
+    return wanted
+
+
+def plain_attributes(attributes: Mapping[str, Any]) -> Attributes:
+    """Attributes as they may be sealed. Raises `PeerbusError` where they are not JSON-shaped."""
+    try:
+        plain: Attributes = _plain(attributes)
+        check_value(plain)
+    except ProtocolError as error:
+        raise PeerbusError(error.code, error.message) from None
+    except RecursionError:
+        raise refused("The attributes nest too deep, or contain themselves.") from None
+    return plain
 
 
 def check_poll_source(value: object) -> None:

@@ -7,11 +7,12 @@ Owns their shapes, in which what is absent is None. Never sends anything; the wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 from msgspec import UNSET, Struct, UnsetType
 
+from peerbus.client.errors import SealingError
 from peerbus.protocol import messages as wire
 from peerbus.protocol.messages import AckPromise, Delivery, Filter, GlobFilter
 
@@ -48,6 +49,8 @@ class Message(Struct, frozen=True, kw_only=True):
     reply_to: str | None
     metadata: dict[str, Any]
     idempotency_key: str | None
+    is_sealed: bool = False
+    """It came in an envelope that only members can open and make."""
 
     @property
     def is_direct(self) -> bool:
@@ -88,6 +91,8 @@ class History(Struct, frozen=True, kw_only=True):
     tail: int
     """The lowest offset that is still kept."""
     epoch: str
+    refused: list[SealingError] = []
+    """What stands in this range and is not among the messages, since it could not be opened; sealed channels only."""
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
@@ -96,8 +101,8 @@ class History(Struct, frozen=True, kw_only=True):
         return len(self.messages)
 
 
-def message_of(frame: wire.Message) -> Message:
-    """A message as the wire has it, for users."""
+def message_of(frame: wire.Message, *, is_sealed: bool = False) -> Message:
+    """A message as the wire has it, for users; `is_sealed`: it was, and has been opened."""
     return Message(
         content=frame.content if frame.binary is UNSET else frame.binary,
         type=frame.type,
@@ -114,6 +119,7 @@ def message_of(frame: wire.Message) -> Message:
         reply_to=_or_none(frame.reply_to),
         metadata={} if frame.metadata is UNSET else frame.metadata,
         idempotency_key=_or_none(frame.idempotency_key),
+        is_sealed=is_sealed,
     )
 
 
@@ -129,15 +135,18 @@ def ack_of(frame: wire.Ack) -> Ack:
     )
 
 
-def history_of(frame: wire.History) -> History:
-    """A page as the wire has it, for users."""
+def history_of(
+    frame: wire.History, messages: list[Message] | None = None, refused: Sequence[SealingError] = ()
+) -> History:
+    """A page as the wire has it, for users; of a sealed channel with what could be opened of it, and what not."""
     return History(
-        messages=[message_of(message) for message in frame.messages],
+        messages=[message_of(message) for message in frame.messages] if messages is None else messages,
         is_complete=frame.is_complete,
         next=_or_none(frame.next),
         head=frame.head,
         tail=frame.tail,
         epoch=frame.epoch,
+        refused=list(refused),
     )
 
 

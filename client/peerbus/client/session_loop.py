@@ -27,6 +27,7 @@ from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.client import ClientSession
 from peerbus.protocol.session.outputs import CloseTransport, Event, OpenTransport
 from peerbus.protocol.session.paths import TransportName
+from peerbus.protocol.session.sealing import FrameSealer
 from peerbus.protocol.session.settings import ClientSettings
 
 FetchKey = Callable[[], Awaitable[Secret]]
@@ -78,8 +79,9 @@ class SessionLoop:
         *,
         on_event: Callable[[Event], None],
         fetch_key: FetchKey,
+        sealer: FrameSealer | None = None,
     ) -> None:
-        self.session: Final = ClientSession(settings, jitter=random.random)
+        self.session: Final = ClientSession(settings, jitter=random.random, sealer=sealer)
         self.sink: _TransportSink | None = None
         self._transports: Final = transports
         self._on_event: Final = on_event

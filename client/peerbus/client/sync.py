@@ -27,8 +27,9 @@ from peerbus.client import agent as asyncio_agent
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.options import ConnectOptions, PollSource, SendOptions
 from peerbus.client.records import Ack, History, Message
+from peerbus.client.sealed_channel import SealingCounters
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
-from peerbus.protocol.messages import ChannelInfo, Member, Presence
+from peerbus.protocol.messages import Attributes, ChannelInfo, Member, Presence
 from peerbus.protocol.session.outputs import Gap, State
 
 _log: Final = logging.getLogger("peerbus.client")
@@ -136,6 +137,29 @@ class AgentConnection:
     def members(self) -> list[Member]:
         """Who is in the channel."""
         return self._agent.members
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether the channel was joined as a sealed one: the server cannot read what is said."""
+        return self._agent.is_sealed
+
+    @property
+    def safety_number(self) -> str:
+        """Thirty digits in six groups, to be compared by voice; empty in an open channel."""
+        return self._agent.safety_number
+
+    @property
+    def sealing_counters(self) -> SealingCounters:
+        """How many messages were sealed, opened, refused and dropped."""
+        return self._agent.sealing_counters
+
+    def private_attributes_of(self, member: Member) -> Attributes:
+        """What a member shows to members only."""
+
+        async def ask() -> Attributes:
+            return self._agent.private_attributes_of(member)
+
+        return self._call(ask)
 
     # --- coming and going ---------------------------------------------------------------------------------------
 
@@ -268,9 +292,13 @@ class AgentConnection:
         """Asks the server who is in the channel."""
         return self._call(self._agent.fetch_members)
 
-    def set_attributes(self, attributes: Mapping[str, Any]) -> Ack:
-        """Replaces what the others see of this agent."""
-        return self._call(lambda: self._agent.set_attributes(attributes))
+    def set_attributes(
+        self, attributes: Mapping[str, Any], *, private_attributes: Mapping[str, Any] | None = None
+    ) -> Ack:
+        """Replaces what the others see of this agent, and what members alone see."""
+        return self._call(
+            lambda: self._agent.set_attributes(attributes, private_attributes=private_attributes)
+        )
 
     def kick(self, agent: str | None = None, *, session_id: str | None = None, reason: str = "") -> Ack:
         """Removes a member, by name or session."""

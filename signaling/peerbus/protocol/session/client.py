@@ -29,6 +29,7 @@ from peerbus.protocol.errors import (
 )
 from peerbus.protocol.messages import (
     Ack,
+    Attributes,
     Bye,
     ChannelUpdate,
     ClientFrame,
@@ -59,6 +60,7 @@ from peerbus.protocol.session.pace import Pace
 from peerbus.protocol.session.paths import TransportChoice
 from peerbus.protocol.session.requests import Request, RequestBook
 from peerbus.protocol.session.roster import Roster, is_empty
+from peerbus.protocol.session.sealing import FrameSealer
 from peerbus.protocol.session.settings import ClientSettings
 
 Phase: TypeAlias = Literal["idle", "credential", "waiting", "opening", "handshake", "open", "closed"]
@@ -77,8 +79,16 @@ class ClientSession:
     milliseconds, which never falls.
     """
 
-    def __init__(self, settings: ClientSettings, *, jitter: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        *,
+        jitter: Callable[[], float],
+        sealer: FrameSealer | None = None,
+    ) -> None:
+        """With a `sealer` the channel is sealed, and its frames go through that."""
         self._settings: Final = settings
+        self._sealer: Final = sealer
         self._jitter: Final = jitter
         self._credential = Credential(settings.connect.api_key)
         self._choice = TransportChoice(settings.transports)
@@ -128,6 +138,11 @@ class ClientSession:
     def roster(self) -> Roster:
         """Who is in the channel."""
         return self._roster
+
+    @property
+    def attributes(self) -> Attributes:
+        """The own attributes that a new session begins with."""
+        return self._attributes
 
     @property
     def open_requests(self) -> int:
@@ -216,11 +231,14 @@ class ClientSession:
         """
         Sends a lossy message without asking for an ack. False when it was dropped.
 
-        That is so when there is no connection, or when more is sent than the server takes.
+        That is so when there is no connection, or when more is sent than the server takes. Raises `ProtocolError` for
+        one that cannot be sealed.
         """
-        if self._phase != "open" or not self._lossy_pace.take(now):
+        if self._phase != "open" or self._connected is None or not self._lossy_pace.take(now):
             return False
-        self._send(structs.replace(frame, id=UNSET), now)
+        frame = structs.replace(frame, id=UNSET)
+        sealer, name = self._sealer, self._connected.agent
+        self._send(frame if sealer is None else sealer.seal(frame, name, self._roster), now)
         return True
 
     def renew(self, api_key: Secret, now: int) -> None:
@@ -281,6 +299,8 @@ class ClientSession:
             resume=resume,
             attributes=self._attributes,
         )
+        if self._sealer is not None:
+            connect = self._sealer.seal_connect(connect)
         self._send(connect, now)
 
     def receive(self, frame: ServerFrame, now: int) -> None:
@@ -444,7 +464,9 @@ class ClientSession:
         elif not frame.live_recovered:
             # With it the presence frames that were missed are in the replay.
             self._replace_roster(frame.members, {before.session_id, frame.session_id})
-        self._write_requests(now)
+        present = Roster()
+        present.replace(frame.members, set())
+        self._write_requests(now, present)
 
     # --- inside: connected ------------------------------------------------------------------------------
 
@@ -548,7 +570,8 @@ class ClientSession:
         self._frames.append(frame)
         self._keepalive.sent(now)
 
-    def _write_requests(self, now: int) -> None:
+    def _write_requests(self, now: int, present: Roster | None = None) -> None:
+        """Writes what may be written; `present`: who is here, where that is known better than by the roster."""
         if self._phase != "open" or self._connected is None:
             return
         limit = self._connected.limits.frame_bytes
@@ -564,9 +587,27 @@ class ClientSession:
             if isinstance(frame, Renew):
                 # A newer key may have come while it waited.
                 frame = structs.replace(frame, api_key=self._credential.api_key)
+            elif isinstance(frame, Send | Update) and self._sealer is not None:
+                try:
+                    frame = self._sealed(request, frame, self._sealer, present or self._roster)
+                except ProtocolError as error:
+                    self._requests.drop(request)
+                    self._fail(request, failures.make_error(error.code, error.message, error.details))
+                    continue
             request_id = self._next_id()
             self._requests.written(request_id)
             self._send(_with_id(frame, request_id), now)
+
+    def _sealed(
+        self, request: Request, frame: Send | Update, sealer: FrameSealer, present: Roster
+    ) -> Send | Update:
+        """The sealed form: in a retry the same bytes again, unless the own name is another by now."""
+        assert self._connected is not None
+        name = self._connected.agent
+        if request.sealed is None or request.sealed_as != name:
+            request.sealed = sealer.seal(frame, name, present)
+            request.sealed_as = name
+        return request.sealed
 
     # --- inside: states ---------------------------------------------------------------------------------
 

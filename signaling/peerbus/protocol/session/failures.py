@@ -6,7 +6,7 @@ Owns the readings of `error`, `closing` and close codes. Never decides what happ
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from peerbus.protocol.errors import ERRORS, ErrorCode, code_of_close, may_reconnect
 from peerbus.protocol.messages import Closing, Error
@@ -25,10 +25,15 @@ def state_of(error: Error, name: Literal["reconnecting", "closed"], *, retry_in_
     )
 
 
-def make_error(code: ErrorCode, message: str = "") -> Error:
+def make_error(code: ErrorCode, message: str = "", details: dict[str, Any] | None = None) -> Error:
     """An error of this side; without a message it says what the code means."""
     info = ERRORS[code]
-    return Error(code=code.value, message=message or info.meaning, is_retryable=info.is_retryable)
+    return Error(
+        code=code.value,
+        message=message or info.meaning,
+        is_retryable=info.is_retryable,
+        details=details or {},
+    )
 
 
 def error_of_closing(frame: Closing) -> Error:

@@ -13,12 +13,16 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.messages import ClientFrame
+from peerbus.protocol.messages import ClientFrame, Send, Update
 
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One request; `ids` are all it was sent under, rising, since a reply to an older one may still come."""
+    """
+    One request; `ids` are all it was sent under, rising, since a reply to an older one may still come.
+
+    In a sealed channel `sealed` is what it was sent as by the name `sealed_as`.
+    """
 
     handle: int
     frame: ClientFrame
@@ -26,6 +30,8 @@ class Request:
     expires_ms: int | None
     is_queued: bool = True
     ids: list[int] = field(default_factory=list)
+    sealed: Send | Update | None = None
+    sealed_as: str = ""
 
 
 class RequestBook:
