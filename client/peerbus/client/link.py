@@ -1,11 +1,12 @@
 """
-Links to a channel: `{origin}/chat#channel=…&password=…&project=…&scope=…`.
+Links to a channel: `{origin}/chat#channel=…&password=…&project=…&scope=…&mode=…`.
 
 Owns the one form that pages, the command line and bots exchange; `web/src/pages/link.ts` is its twin, and
 both run `tests/vectors/links/links.json`. Everything about the channel stands in the fragment (RFC 3986,
 section 3.5), which a browser never sends to a server. Never opens a connection and never checks the rules for
 channel names.
 
+With a password the channel is sealed, unless `mode=open` says that the password is a lock only; without one it is open.
 Values are percent-encoded UTF-8. A plus sign is a plus sign, not a space. Parameters with an empty or default
 value are left out, unknown ones are ignored, one that stands twice is an error.
 """
@@ -25,7 +26,7 @@ PAGES: Final = ("chat", "call")
 
 Scope = Literal["private", "public"]
 
-_PARAMETERS: Final = ("channel", "password", "project", "scope")
+_PARAMETERS: Final = ("channel", "password", "project", "scope", "mode")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _HEX: Final = frozenset("0123456789abcdefABCDEF")
 
@@ -42,6 +43,8 @@ class LinkFault(StrEnum):
     BAD_ENCODING = "bad_encoding"
     REPEATED = "repeated"
     BAD_SCOPE = "bad_scope"
+    BAD_MODE = "bad_mode"
+    """A mode that does not exist, or `sealed` without a password."""
 
 
 class LinkError(ValueError):
@@ -64,13 +67,16 @@ class Link:
     """The project whose private channel is meant; empty if the link does not say."""
     scope: Scope = "private"
     page: str = "chat"
+    is_sealed: bool = True
+    """Whether a password seals the channel, and does not only lock it; means nothing without one."""
 
     def __repr__(self) -> str:
         # The password must not come to light in a log or a traceback.
         shown = "***" if self.password else ""
         return (
             f"Link(origin={self.origin!r}, channel={self.channel!r}, password={shown!r}, "
-            f"project={self.project!r}, scope={self.scope!r}, page={self.page!r})"
+            f"project={self.project!r}, scope={self.scope!r}, page={self.page!r}, "
+            f"is_sealed={self.is_sealed!r})"
         )
 
     def __str__(self) -> str:
@@ -84,6 +90,8 @@ def format_link(link: Link) -> str:
     values = {"channel": link.channel, "password": link.password, "project": link.project}
     if link.scope != "private":
         values["scope"] = link.scope
+    if link.password and not link.is_sealed:
+        values["mode"] = "open"
     try:
         fragment = "&".join(f"{name}={quote(value, safe='')}" for name, value in values.items() if value)
     except UnicodeEncodeError:
@@ -122,6 +130,7 @@ def parse_link(text: str) -> Link:
         project=values["project"],
         scope=_scope(values["scope"]),
         page=page,
+        is_sealed=_is_sealed(values["mode"], values["password"]),
     )
 
 
@@ -180,6 +189,15 @@ def _decoded(value: str, name: str) -> str:
         return unquote_to_bytes(value).decode("utf-8")
     except UnicodeError:
         raise LinkError(LinkFault.BAD_ENCODING, f"The value of {name!r} in the link is not UTF-8.") from None
+
+
+def _is_sealed(mode: str, password: str) -> bool:
+    if mode not in ("", "open", "sealed"):
+        raise LinkError(LinkFault.BAD_MODE, 'The mode of a link is "sealed" or "open".')
+    if mode == "sealed" and not password:
+        raise LinkError(LinkFault.BAD_MODE, "A sealed channel has a password, and the link has none.")
+    # Without a password there is nothing to choose, and links that mean the same are the same.
+    return mode != "open" or not password
 
 
 def _scope(value: str) -> Scope:
