@@ -36,7 +36,9 @@ async def run(link_text: str, film: str | None) -> None:
     link = parse_link(link_text)
     api_key = None if link.project == "demo" else os.environ.get("PEERBUS_API_KEY")
     async with AgentConnection(link.origin, api_key) as agent:
-        await agent.connect(link.channel, "call-bot", link.password, api_key_scope=link.scope)
+        await agent.connect(
+            link.channel, "call-bot", link.password, sealed=link.seals, api_key_scope=link.scope
+        )
         call = WebRTCHelper(agent)
         call.on_track = measure
         async with call:

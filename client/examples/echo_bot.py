@@ -22,7 +22,12 @@ async def echo(link_text: str) -> None:
     async with AgentConnection(link.origin, api_key) as agent:
         messages = agent.messages()
         await agent.connect(
-            link.channel, "echo", link.password, api_key_scope=link.scope, attributes={"is_bot": True}
+            link.channel,
+            "echo",
+            link.password,
+            sealed=link.seals,
+            api_key_scope=link.scope,
+            attributes={"is_bot": True},
         )
         print(f"{agent.agent_name} is in {link.channel!r}; Ctrl-C ends it.", flush=True)
         async for message in messages:

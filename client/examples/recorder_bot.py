@@ -93,7 +93,9 @@ async def run(link_text: str, folder: Path) -> None:
     api_key = None if link.project == "demo" else os.environ.get("PEERBUS_API_KEY")
     ended = asyncio.Event()
     async with AgentConnection(link.origin, api_key) as agent:
-        await agent.connect(link.channel, "recorder", link.password, api_key_scope=link.scope)
+        await agent.connect(
+            link.channel, "recorder", link.password, sealed=link.seals, api_key_scope=link.scope
+        )
         call = WebRTCHelper(agent)
         call.on_track = Recorder(folder).record
         call.on_state = lambda state: ended.set() if state.name == "closed" else None

@@ -8,13 +8,14 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from peerbus.client import chat as chat_module
 from peerbus.client.agent import AgentConnection
 from peerbus.client.chat import Chat, ChatOptions, UsageError, parse_options
 from peerbus.client.chat_lines import ChatLines, Kind, Line
 from peerbus.client.console import PlainConsole, PromptConsole, open_console
-from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.errors import ErrorCode, PeerbusError, ProtocolError, SealingError
 from peerbus.client.link import Link
 from peerbus.client.outcome import Outcome
 from peerbus.client.records import Ack, History, Message
@@ -199,6 +200,7 @@ async def test_it_joins_the_channel_of_the_link() -> None:
         "api_key": "pb_k",
         "api_key_scope": "public",
         "types": ["chat-text"],
+        "sealed": True,
     }
 
 
@@ -211,6 +213,49 @@ async def test_it_says_where_one_is(room: Room) -> None:
         "— 2 here: ann (you), bob.",
         "— Nothing was said here yet.",
     ]
+
+
+class TestSealed:
+    """A channel that was joined as a sealed one, whatever the server says of it."""
+
+    @pytest.fixture
+    async def room(self) -> Room:
+        room = Room(options=parse_options([f"{LINK}&password=pw"], {}))
+        room.agent._is_sealed = True
+        return room
+
+    async def test_it_says_so(self, room: Room) -> None:
+        room.start()
+        await room.settle()
+        assert (
+            "— “lobby” is sealed: only who knows the password can read what is written."
+            in room.console.texts()
+        )
+
+    async def test_an_empty_one_asks_for_the_password(self, room: Room) -> None:
+        room.agent.fake_members = [member("ann")]
+        room.start()
+        await room.settle()
+        assert room.console.texts()[-1] == "— Nobody here, and nothing was said yet; is the password right?"
+
+    async def test_what_cannot_be_opened_is_a_line_in_its_place(self, room: Room) -> None:
+        page = history(message("one", 1), message("three", 3))
+        page = structs.replace(page, refused=[refusal(ErrorCode.TAMPERED, 2)])
+        room.agent.pages = [page]
+        room.start()
+        await room.settle()
+        room.agent.emit("error", refusal(ErrorCode.REPLAYED, 4))
+        line = "A message of bob could not be opened, and is not shown:"
+        assert room.console.texts()[-4:] == [
+            "12:00 bob: one",
+            f"— {line} A sealed message, or what stands around it, was changed on its way. (tampered)",
+            "12:00 bob: three",
+            f"— {line} A sealed message was shown a second time as a new one. (replayed)",
+        ]
+
+
+def refusal(code: ErrorCode, offset: int) -> SealingError:
+    return SealingError(ProtocolError(code), sender="bob", delivery="durable", offset=offset)
 
 
 async def test_history_comes_first_and_nothing_twice() -> None:
@@ -398,7 +443,7 @@ async def test_a_refused_connection_is_one_line_with_a_remedy() -> None:
     room.start()
     assert await room.code() == 1
     (trouble,) = room.console.texts(Kind.TROUBLE)
-    assert trouble.startswith("— Not connected: Another session bears this name")
+    assert trouble.startswith("— Not connected: The name belongs to somebody else")
     assert trouble.endswith("Choose another name with --name, or leave --name out. (name_taken, c5)")
 
 

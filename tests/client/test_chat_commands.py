@@ -4,7 +4,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from peerbus.client.chat_commands import HELP, NAMES, Command, Help, Mistake, Quit, Say, Who, parse_line
+from peerbus.client.chat_commands import (
+    HELP,
+    NAMES,
+    Command,
+    Help,
+    Mistake,
+    Quit,
+    Safety,
+    Say,
+    Who,
+    parse_line,
+)
 
 PRESENT = ("Ann", "Ann Lee", "bob")
 
@@ -19,6 +30,7 @@ PRESENT = ("Ann", "Ann Lee", "bob")
         ("//etc/passwd", Say("/etc/passwd")),
         ("/who", Who()),
         ("/who ", Who()),
+        ("/safety", Safety()),
         ("/help", Help()),
         ("/quit", Quit()),
         ("/msg bob hi there", Say("hi there", to="bob")),

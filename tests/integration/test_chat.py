@@ -124,12 +124,27 @@ def test_a_late_joiner_reads_what_was_said(link: str) -> None:
 
 
 def test_a_password_makes_another_channel_and_says_what_it_does(link: str) -> None:
-    with script(f"{link}&password=s3cret", "--name", "ann") as ann, script(link, "--name", "ann") as other:
-        assert "is locked, readable by the server: " in ann.told("“test_a_password")
+    with (
+        script(f"{link}&password=s3cret", "--name", "ann") as ann,
+        script(f"{link}&password=s3cret&mode=open", "--name", "ann") as locked,
+        script(link, "--name", "ann") as other,
+    ):
+        assert "is sealed: only who knows the password can read" in ann.told("“test_a_password")
+        assert "Nobody here, and nothing was said yet; is the password right?" in ann.told("Nobody")
+        assert "is locked, readable by the server: " in locked.told("“test_a_password")
         assert "is open: " in other.told("“test_a_password")
-        ann.type("for us")
+        ann.type("for us", "/safety")
+        number = ann.told("Safety number: ").removeprefix("— Safety number: ")
+        assert [len(group) for group in number.split()] == [5] * 6
         ann.ends_well()
-        assert other.ends_well() == ""
+        for one in (locked, other):
+            one.type("/safety")
+            assert "is not sealed" in one.told("This channel is not sealed")
+            assert one.ends_well() == ""
+    with script(f"{link}&password=s3cret", "--name", "bob") as late:
+        late.type("/safety")
+        assert late.told("Safety number: ").endswith(number)
+        assert late.ends_well().endswith("ann: for us\n")
 
 
 def test_a_message_that_fails_is_told_by_the_exit_code(link: str) -> None:

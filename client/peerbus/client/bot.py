@@ -61,7 +61,12 @@ async def _run(link: Link, options: argparse.Namespace) -> None:
         loop.add_signal_handler(number, ending.set)
     async with AgentConnection(link.origin, api_key) as agent:
         await agent.connect(
-            link.channel, options.name, link.password, api_key_scope=link.scope, attributes={"is_bot": True}
+            link.channel,
+            options.name,
+            link.password,
+            sealed=link.seals,
+            api_key_scope=link.scope,
+            attributes={"is_bot": True},
         )
         meters = _Meters()
         call = WebRTCHelper(agent)

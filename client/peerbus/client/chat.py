@@ -22,18 +22,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, NoReturn
 
+from msgspec import structs
+
 from peerbus.client.agent import AgentConnection
-from peerbus.client.chat_commands import HELP, NAMES, Help, Mistake, Quit, Say, Who, parse_line
+from peerbus.client.chat_commands import HELP, NAMES, Help, Mistake, Quit, Safety, Say, Who, parse_line
 from peerbus.client.chat_lines import ChatLines, Kind, Line
 from peerbus.client.console import Console, PlainConsole, open_console
-from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.errors import ErrorCode, PeerbusError, SealingError
 from peerbus.client.link import Link, LinkError, parse_link
 from peerbus.client.options import SendOptions
 from peerbus.client.outcome import Outcome
 from peerbus.client.records import Ack, Message
 from peerbus.protocol.channel import private_scope
 from peerbus.protocol.errors import ProtocolError
-from peerbus.protocol.messages import DEFAULT_TYPE, Presence
+from peerbus.protocol.messages import DEFAULT_TYPE, ChannelInfo, Presence
 from peerbus.protocol.session.outputs import Gap, State
 
 API_KEY_VARIABLE: Final = "PEERBUS_API_KEY"
@@ -171,6 +173,7 @@ class Chat:
                 api_key=self._options.api_key,
                 api_key_scope=link.scope,
                 types=[DEFAULT_TYPE],
+                sealed=link.seals,
             )
         except ProtocolError as error:
             self._show(self._refused("Not connected", error))
@@ -211,7 +214,7 @@ class Chat:
                     name=agent.agent_name,
                     identity=agent.identity,
                     session_id=agent.session_id,
-                    channel=agent.channel,
+                    channel=as_joined(agent, agent.channel),
                     members=agent.members,
                 )
             )
@@ -238,6 +241,8 @@ class Chat:
         if isinstance(error, BrokenPipeError):
             # Nobody reads what is printed any more.
             self._end([])
+        elif isinstance(error, SealingError):
+            self._show(self._lines.unopened(error))
         elif self._agent.state.name != "closed":
             self._show(self._refused("Trouble", error))
 
@@ -249,7 +254,7 @@ class Chat:
 
     async def _show_history(self) -> None:
         """The latest messages that were not shown yet; what is pushed meanwhile comes after them."""
-        page: list[Message] = []
+        page: list[Message | SealingError] = []
         if self._options.history:
             try:
                 history = await self._agent.receive(limit=self._options.history, types=[DEFAULT_TYPE])
@@ -258,17 +263,22 @@ class Chat:
             else:
                 if history.epoch != self._epoch:
                     self._epoch, self._last_offset = history.epoch, 0
-                page = list(history)
+                page = sorted([*history, *history.refused], key=lambda one: one.offset or 0)
                 if not page and not self._last_offset and not self._waiting:
-                    self._show([self._lines.nothing_yet()])
+                    is_alone = bool(self._options.link.password) and len(self._agent.members) < 2
+                    self._show([self._lines.nobody_here() if is_alone else self._lines.nothing_yet()])
         waiting, self._waiting = self._waiting or [], None
         self._show_messages([message for message in page if (message.offset or 0) > self._last_offset])
         self._show_messages(
             [message for message in waiting if message.offset is None or message.offset > self._last_offset]
         )
 
-    def _show_messages(self, messages: Sequence[Message]) -> None:
-        self._show([line for message in messages for line in self._lines.message(message)])
+    def _show_messages(self, messages: Sequence[Message | SealingError]) -> None:
+        for message in messages:
+            if isinstance(message, SealingError):
+                self._show(self._lines.unopened(message))
+            else:
+                self._show(self._lines.message(message))
         self._last_offset = max([self._last_offset, *(message.offset or 0 for message in messages)])
 
     # --- what is typed ----------------------------------------------------------------------------------------
@@ -296,11 +306,13 @@ class Chat:
             return None
         return task.result()
 
-    def _obey(self, command: Say | Who | Help | Mistake | None) -> None:
+    def _obey(self, command: Say | Who | Safety | Help | Mistake | None) -> None:
         if isinstance(command, Say):
             self._say(command)
         elif isinstance(command, Who):
             self._show([self._lines.members(self._agent.members)])
+        elif isinstance(command, Safety):
+            self._show(self._lines.safety(self._agent.safety_number))
         elif isinstance(command, Help):
             self._show([Line(Kind.NOTICE, f"  {text}") for text in HELP])
         elif isinstance(command, Mistake):
@@ -374,6 +386,11 @@ class Chat:
         return False
 
 
+def as_joined(agent: AgentConnection, channel: ChannelInfo) -> ChannelInfo:
+    """The channel as this side has joined it: whether it is sealed is not for the server to say."""
+    return structs.replace(channel, mode="sealed" if agent.is_sealed else "open")
+
+
 async def chat(options: ChatOptions) -> int:
     """Runs one chat on this process's terminal or pipes; the exit code."""
     lines = ChatLines(None, datetime.now().astimezone().date())
@@ -384,7 +401,8 @@ async def chat(options: ChatOptions) -> int:
         return [*NAMES, *(f"/msg {name} " for name in others)]
 
     def status() -> str:
-        return lines.status(agent.state, agent.channel, len(agent.members))
+        channel = None if agent.channel is None else as_joined(agent, agent.channel)
+        return lines.status(agent.state, channel, len(agent.members))
 
     console = open_console(words, status)
     is_prompt = not isinstance(console, PlainConsole)

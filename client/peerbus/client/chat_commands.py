@@ -14,11 +14,12 @@ HELP: Final = (
     "Type a message and press Enter: everyone in the channel gets it.",
     "/who             who is here",
     '/msg NAME TEXT   a message for NAME alone; a name with spaces in quotes: /msg "Ann Lee" hello',
+    "/safety          digits to compare by voice: whoever has the same is in this channel by this password",
     "/quit            leave",
     "/help            this text",
     "A message that begins with a slash is typed with two: //etc",
 )
-NAMES: Final = ("/help", "/msg", "/quit", "/who")
+NAMES: Final = ("/help", "/msg", "/quit", "/safety", "/who")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,11 @@ class Say:
 @dataclass(frozen=True)
 class Who:
     """List the members."""
+
+
+@dataclass(frozen=True)
+class Safety:
+    """Show the safety number."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,15 @@ class Mistake:
     text: str
 
 
-Command: TypeAlias = Say | Who | Help | Quit | Mistake
+Command: TypeAlias = Say | Who | Safety | Help | Quit | Mistake
 
 
-_PLAIN: Final[dict[str, Command]] = {"/who": Who(), "/help": Help(), "/quit": Quit()}
+_PLAIN: Final[dict[str, Command]] = {
+    "/who": Who(),
+    "/safety": Safety(),
+    "/help": Help(),
+    "/quit": Quit(),
+}
 
 
 def parse_line(line: str, present: Collection[str] = ()) -> Command | None:

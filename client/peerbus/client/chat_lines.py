@@ -13,6 +13,7 @@ from datetime import date, datetime, tzinfo
 from enum import Enum
 from typing import Any, Final
 
+from peerbus.client.errors import SealingError
 from peerbus.client.records import Message
 from peerbus.client.terminal_text import lines, one_line
 from peerbus.protocol.errors import ErrorCode
@@ -121,6 +122,25 @@ class ChatLines:
     def nothing_yet(self) -> Line:
         """The channel has no history."""
         return _notice("Nothing was said here yet.")
+
+    def nobody_here(self) -> Line:
+        """A channel with a password in which there is nobody and nothing: another password is another channel."""
+        return _notice("Nobody here, and nothing was said yet; is the password right?")
+
+    def safety(self, number: str) -> list[Line]:
+        """The safety number, or why there is none."""
+        if not number:
+            return [_notice("This channel is not sealed, so there is no safety number.")]
+        return [
+            _notice(f"Safety number: {number}"),
+            _notice("Whoever reads out the same digits is in this channel by the same password."),
+        ]
+
+    def unopened(self, error: SealingError) -> list[Line]:
+        """Something that is not shown, since it cannot be told to be what somebody here has sent."""
+        what = "A message" if error.delivery is not None else "Something private"
+        text = f"{what} of {one_line(error.sender)} could not be opened, and is not shown:"
+        return [Line(Kind.TROUBLE, f"— {text} {one_line(error.message)} ({one_line(error.code)})")]
 
     def message(self, message: Message) -> list[Line]:
         """What somebody, or another device of ours, said."""

@@ -70,6 +70,11 @@ class Link:
     is_sealed: bool = True
     """Whether a password seals the channel, and does not only lock it; means nothing without one."""
 
+    @property
+    def seals(self) -> bool:
+        """Whether the channel is sealed: what `connect` takes as `sealed`."""
+        return bool(self.password) and self.is_sealed
+
     def __repr__(self) -> str:
         # The password must not come to light in a log or a traceback.
         shown = "***" if self.password else ""
