@@ -13,7 +13,7 @@ from msgspec import UNSET
 from peerbus.protocol import channel as naming
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import ALL_OPERATIONS, Admission, Operation
-from peerbus.protocol.messages import Ack, Connect, Error, Message, Send
+from peerbus.protocol.messages import Ack, Connect, Error, Message, Resume, Send
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.protocol.signals import (
@@ -81,6 +81,8 @@ class Stage:
         *,
         operations: frozenset[Operation] = ALL_OPERATIONS,
         process: str = "",
+        resume: Resume | None = None,
+        expires_ms: int | None = None,
     ) -> Member:
         """A member; `process` tells one that was started again from the same one under the same name."""
         is_service = channel == CONTROL_CHANNEL
@@ -90,7 +92,11 @@ class Stage:
         member = self.membership.join(
             Joining(
                 connect=Connect(
-                    id=1, api_key=Secret("k"), channel=channel, lineage_secret=SecretBytes(b"." * 16)
+                    id=1,
+                    api_key=Secret("k"),
+                    channel=channel,
+                    lineage_secret=SecretBytes(b"." * 16),
+                    resume=resume,
                 ),
                 version=1,
                 name=name,
@@ -100,7 +106,7 @@ class Stage:
                     is_claimed=False,
                     rate_per_s=None,
                     members=None,
-                    expires_ms=None,
+                    expires_ms=expires_ms,
                     is_service=is_service,
                 ),
                 key=key,
@@ -329,6 +335,22 @@ def test_a_new_credential_is_told() -> None:
     (renewed,) = stage.heard(worker)
     assert isinstance(renewed, Renewed)
     assert renewed.participant.expires_ms == stage.now_ms + 60_000
+
+
+def test_who_comes_back_with_another_credential_is_told() -> None:
+    stage = Stage()
+    worker, ann = stage.worker(), stage.join("ann", expires_ms=stage.now_ms + 60_000)
+    stage.signals(ann)
+    (forward,) = stage.heard(worker)
+    # The server was started again, and everybody comes back; the worker has gone on meanwhile.
+    after = Stage(stage.terms, was_serving=True)
+    worker = after.worker("peerbus:sfu-1", forward.room)
+    resume = Resume(token=Secret("t"), epoch="e", offset=0, live_epoch="l", live_seq=0, order=1)
+    expires_ms = after.now_ms + 3_600_000
+    after.join("ann", resume=resume, expires_ms=expires_ms)
+    (renewed,) = after.heard(worker)
+    assert isinstance(renewed, Renewed)
+    assert renewed.participant.expires_ms == expires_ms
 
 
 # --- workers that go --------------------------------------------------------------------------------------

@@ -47,8 +47,9 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
+@functools.lru_cache(maxsize=4096)
 def matches(patterns: Patterns, name: str) -> bool:
-    """Whether one of the checked patterns stands for this name (in NFC)."""
+    """Whether one of the checked patterns stands for this name (in NFC). What was asked before is remembered."""
     exact, wild = _compiled(patterns)
     return name in exact or (wild is not None and wild.fullmatch(name) is not None)
 

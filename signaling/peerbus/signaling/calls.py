@@ -118,7 +118,7 @@ class Calls:
         self._notes: list[str] = []
         self.counters: Final = CallCounters()
         membership.on_leave = self.left
-        membership.on_readmit = self.readmitted
+        membership.on_admission = self.admitted
 
     # --- what can be looked at --------------------------------------------------------------------------------
 
@@ -239,8 +239,8 @@ class Calls:
         if key in self._calls and code is not ErrorCode.REPLACED:
             self._tell_room(key, lambda room: Gone(room=room, identity=member.identity, code=code.value))
 
-    def readmitted(self, member: Member) -> None:
-        """A member has another credential."""
+    def admitted(self, member: Member) -> None:
+        """A member has a credential, maybe another one than its worker knows of."""
         if member.channel.key in self._calls:
             self._tell_room(
                 member.channel.key, lambda room: Renewed(room=room, participant=_participant(member))

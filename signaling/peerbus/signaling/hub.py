@@ -141,13 +141,11 @@ class Hub:
         wait_ms = member.take_send(delivery == "lossy", now_ms)
         if wait_ms:
             raise ProtocolError(
-                ErrorCode.RATE_LIMITED, f"Too many {delivery} messages a second.", retry_after_ms=wait_ms
+                ErrorCode.RATE_LIMITED,
+                f"Too many {delivery} messages a second {member.exhausted}.",
+                retry_after_ms=wait_ms,
             )
         admission = member.admission
-        if not admission.is_service:
-            wait_ms = member.channel.rate.take(now_ms) or member.key_rate.take(now_ms)
-            if wait_ms:
-                raise _too_many_together(wait_ms)
         if not admission.allows(_SEND_OPERATION[delivery], message_type=frame.type):
             raise ProtocolError(
                 ErrorCode.FORBIDDEN, f"The grant does not allow {delivery} messages of type {frame.type!r}."
@@ -417,14 +415,6 @@ class Hub:
     def renewal_failed(self, effect: RenewEffect, error: ProtocolError, now_ms: int) -> None:
         """The new credential is not good; the member keeps the one it has."""
         self.membership.refuse(effect.member, effect.request_id, error, now_ms)
-
-
-def _too_many_together(wait_ms: int) -> ProtocolError:
-    return ProtocolError(
-        ErrorCode.RATE_LIMITED,
-        "Too many messages a second in this channel, or by this key.",
-        retry_after_ms=wait_ms,
-    )
 
 
 _PONG: Final = EncodedFrame(Pong())

@@ -170,6 +170,19 @@ class Keyring:
             raise ProtocolError(ErrorCode.EXPIRED)
         return principal
 
+    def recheck(self, principal: Principal, now_ms: int) -> None:
+        """
+        Whether a credential that was verified a moment ago is still good.
+
+        Raises `ProtocolError`: `revoked`, `expired`, `forbidden`.
+        """
+        record = self._records.get(principal.key_id)
+        if record is None or not self._revoked.isdisjoint(principal.ids.all):
+            raise ProtocolError(ErrorCode.REVOKED)
+        self._check_usable(record)
+        if principal.expires_ms is not None and now_ms >= principal.expires_ms:
+            raise ProtocolError(ErrorCode.EXPIRED)
+
     def _verify_developer_key(self, text: str) -> Principal:
         key = parse_developer_key(text) or DeveloperKey("", Secret(text))
         record = self._records.get(key.key_id, _NOBODY)

@@ -208,6 +208,10 @@ class KeyStore:
         """Whose credential this is; see `Keyring.verify` for what it raises."""
         return self._keyring.verify(credential, now_ms)
 
+    def recheck(self, principal: Principal, now_ms: int) -> None:
+        """Whether a credential that was verified a moment ago is still good; see `Keyring.recheck`."""
+        self._keyring.recheck(principal, now_ms)
+
     def refresh(self) -> frozenset[str]:
         """
         Takes over what other processes changed; returns the ids of keys that have become worthless since the

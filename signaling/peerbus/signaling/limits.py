@@ -11,6 +11,7 @@ import msgspec
 
 from peerbus.protocol.session.outbox import OutboxLimits
 from peerbus.signaling.log.interface import MailLimits
+from peerbus.signaling.rate import UNLIMITED_PER_S
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +106,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self,
             send_rate_per_s=self.worker_send_rate_per_s,
+            channel_send_rate_per_s=UNLIMITED_PER_S,
+            key_send_rate_per_s=UNLIMITED_PER_S,
             live_kept_bytes=self.worker_live_kept_bytes,
             live_kept_frames=self.worker_live_kept_frames,
         )

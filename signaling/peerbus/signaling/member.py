@@ -39,6 +39,7 @@ class Member:
     """A session in a channel. `connection` is the shell's own object, or None while the connection is lost."""
 
     __slots__ = (
+        "_grant_bucket",
         "_lossy_bucket",
         "_request_bucket",
         "_send_bucket",
@@ -116,6 +117,8 @@ class Member:
         self._send_bucket: Final = _bucket(limits.send_rate_per_s, now_ms)
         self._lossy_bucket: Final = _bucket(limits.lossy_rate_per_s, now_ms)
         self._request_bucket: Final = _bucket(limits.request_rate_per_s, now_ms)
+        self._grant_bucket: TokenBucket | None = None
+        """Of a grant with a rate of its own, which holds for all classes together."""
 
     def begin(
         self,
@@ -148,16 +151,40 @@ class Member:
         self.pushes_presence = admission.allows(Operation.PRESENCE)
         rate: float = limits.send_rate_per_s
         lossy_rate: float = limits.lossy_rate_per_s
-        if admission.rate_per_s is not None:
-            rate = min(rate, admission.rate_per_s)
-            lossy_rate = min(lossy_rate, admission.rate_per_s)
+        granted = admission.rate_per_s
+        if granted is not None:
+            rate = min(rate, granted)
+            lossy_rate = min(lossy_rate, granted)
+        if granted is None:
+            self._grant_bucket = None
+        elif self._grant_bucket is None:
+            self._grant_bucket = _bucket(granted, now_ms)
+        else:
+            self._grant_bucket.change(granted, _burst(granted), now_ms)
         self.send_rate_per_s = rate
         self._send_bucket.change(rate, _burst(rate), now_ms)
         self._lossy_bucket.change(lossy_rate, _burst(lossy_rate), now_ms)
 
     def take_send(self, is_lossy: bool, now_ms: int) -> int:
-        """0, or the milliseconds until the next message is allowed."""
-        return (self._lossy_bucket if is_lossy else self._send_bucket).take(now_ms)
+        """0, or the milliseconds until the next message is allowed: by the session, its channel, and its key."""
+        wait_ms = (self._lossy_bucket if is_lossy else self._send_bucket).take(now_ms)
+        if not wait_ms and self._grant_bucket is not None:
+            wait_ms = self._grant_bucket.take(now_ms)
+        if wait_ms:
+            return wait_ms
+        channel, key = self.channel.rate, self.key_rate
+        channel.left -= 1
+        if channel.left < 0 and (wait_ms := channel.refill(now_ms)):
+            return wait_ms
+        key.left -= 1
+        return key.refill(now_ms) if key.left < 0 else 0
+
+    @property
+    def exhausted(self) -> str:
+        """Whose rate it was that `take_send` has just refused by, in words."""
+        if self.channel.rate.left <= 0:
+            return "in this channel"
+        return "with this key" if self.key_rate.left <= 0 else "from this session"
 
     def take_request(self, now_ms: int) -> int:
         """0, or the milliseconds until the next request other than a message is allowed."""

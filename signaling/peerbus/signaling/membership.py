@@ -125,8 +125,8 @@ class Membership:
         self._worker_outbox_limits: Final = self._worker_limits.outbox()
         self.on_leave: Callable[[Member, ErrorCode], None] | None = None
         """Told of every session that has ended, and why."""
-        self.on_readmit: Callable[[Member], None] | None = None
-        """Told of every member that has another credential."""
+        self.on_admission: Callable[[Member], None] | None = None
+        """Told of every member that comes back or renews: it may have another credential than before."""
 
     # --- out --------------------------------------------------------------------------------------------
 
@@ -215,7 +215,7 @@ class Membership:
             joining.project,
             joining.quota,
             has_password=has_password,
-            rate=SharedRate(self.limits.channel_send_rate_per_s, now_ms),
+            rate=SharedRate(self.limits_of(joining.admission).channel_send_rate_per_s, now_ms),
         )
 
     def _name_holder(self, channel: Channel, joining: Joining) -> Member | None:
@@ -309,6 +309,9 @@ class Membership:
         self._restless.add(channel)
         self.counters.joins += 1
         self._push_connected(member, joining, recovered, False, 0, now_ms)
+        if resume is not None:
+            # It may be in a call since before a restart of the server.
+            self._tell_admission(member)
         self.read_page(member)
         return member
 
@@ -331,6 +334,7 @@ class Membership:
         self.counters.resumes += 1
         live_seq = resume.live_seq if live_recovered else 0
         self._push_connected(member, joining, recovered, live_recovered, live_seq, now_ms)
+        self._tell_admission(member)
         self.read_page(member)
         return member
 
@@ -358,7 +362,8 @@ class Membership:
         """The member is here by this credential from now on, and shares the rate of its key."""
         member.credential = credential
         rate = self._rates_of_keys.get(credential.key)
-        member.key_rate = rate or SharedRate(self.limits.key_send_rate_per_s, now_ms)
+        limits = self.limits_of(member.admission)
+        member.key_rate = rate or SharedRate(limits.key_send_rate_per_s, now_ms)
         self._rates_of_keys[credential.key] = member.key_rate
 
     def _durable_cursor(self, channel: Channel, resume: Resume | None) -> tuple[int, bool]:
@@ -434,8 +439,11 @@ class Membership:
             self.read_page(member)
         if member.pushes_presence and not saw_presence:
             self.reply(member, Presence(joined=member.channel.snapshot()), now_ms)
-        if self.on_readmit is not None:
-            self.on_readmit(member)
+        self._tell_admission(member)
+
+    def _tell_admission(self, member: Member) -> None:
+        if self.on_admission is not None:
+            self.on_admission(member)
 
     def detached(self, member: Member, connection: Any, now_ms: int) -> None:
         """A connection ended without `bye`; the session waits for its client. Old connections change nothing."""

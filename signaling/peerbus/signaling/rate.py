@@ -60,29 +60,30 @@ class SharedRate:
     """
     `rate_per_s` on average for all who share it.
 
-    It costs a subtraction as long as there is something left, since it is asked for every message: it is filled only
-    when it is empty, with what has come up since, and by no more than a second's worth. So up to twice the rate may
-    go in one second after a quiet one.
+    It is asked for every message, so that it costs a subtraction as long as something is left; whoever finds nothing
+    left (`left` below 0) asks for a `refill`: what has come up since the last one, and no more than a second's worth.
+    So up to twice the rate may go in one second after a quiet one.
     """
 
-    __slots__ = ("__weakref__", "_filled_at_ms", "_left", "_rate_per_s")
+    __slots__ = ("__weakref__", "_filled_at_ms", "_rate_per_s", "left")
 
     def __init__(self, rate_per_s: int, now_ms: int) -> None:
+        self.left = rate_per_s
+        """To be lowered by one for each message, before it is looked at."""
         self._rate_per_s = rate_per_s
-        self._left = rate_per_s
         self._filled_at_ms = now_ms
 
-    def take(self, now_ms: int) -> int:
-        """0 when one was taken, else how many milliseconds to wait until there is one."""
-        self._left -= 1
-        return 0 if self._left >= 0 else self._fill(now_ms)
-
-    def _fill(self, now_ms: int) -> int:
+    def refill(self, now_ms: int) -> int:
+        """0 if there was something for who has just found nothing, else how many milliseconds to wait."""
         elapsed_ms = now_ms - self._filled_at_ms
         come_up = min(self._rate_per_s, elapsed_ms * self._rate_per_s // 1000)
         if come_up < 1:
-            self._left = 0
+            self.left = 0
             return max(1, -(-1000 // self._rate_per_s) - elapsed_ms)
         self._filled_at_ms = now_ms
-        self._left = come_up - 1
+        self.left = come_up - 1
         return 0
+
+
+UNLIMITED_PER_S: Final = 1 << 53
+"""A rate that nobody reaches."""

@@ -151,7 +151,7 @@ class Server:
         except StoreError as error:
             raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason) from None
         # The key may have been revoked meanwhile, and its sessions closed, of which this was none yet.
-        self.keys.verify(frame.api_key, _wall_ms())
+        self.keys.recheck(principal, _wall_ms())
         project = self.keys.project(principal.project)
         identity = naming.name_identity(agent) if admission.is_claimed else naming.lineage_identity(lineage)
         member = self.membership.join(
@@ -384,7 +384,7 @@ class Server:
                 )
             await self._count_use(principal, member.lineage, channel.name, member.peer)
             # It may have been revoked while its use was counted.
-            self.keys.verify(effect.credential, _wall_ms())
+            self.keys.recheck(principal, _wall_ms())
         except ProtocolError as error:
             self.hub.renewal_failed(effect, error, now_ms)
         else:
