@@ -1,10 +1,11 @@
 /**
- * Links to a channel: `{origin}/chat#channel=…&password=…&project=…&scope=…`.
+ * Links to a channel: `{origin}/chat#channel=…&password=…&project=…&scope=…&mode=…`.
  *
  * The twin of `peerbus.client.link`; both run `tests/vectors/links/links.json`. Everything about the channel stands
  * in the fragment (RFC 3986, section 3.5), which a browser never sends to a server. Never opens a connection and
  * never checks the rules for channel names.
  *
+ * With a password the channel is sealed, unless `mode=open` says that the password is a lock only; without one it is open.
  * Values are percent-encoded UTF-8. A plus sign is a plus sign, not a space. Parameters with an empty or default
  * value are left out, unknown ones are ignored, one that stands twice is an error.
  */
@@ -14,7 +15,7 @@ export const MAX_LINK_CHARS = 4096;
 
 /** The pages of a server that a link may name; all of them mean a channel. */
 const PAGES = ["chat", "call"] as const;
-const PARAMETERS = ["channel", "password", "project", "scope"] as const;
+const PARAMETERS = ["channel", "password", "project", "scope", "mode"] as const;
 
 export type Page = (typeof PAGES)[number];
 export type Scope = "private" | "public";
@@ -27,7 +28,9 @@ export type LinkFault =
   | "secret_in_query"
   | "bad_encoding"
   | "repeated"
-  | "bad_scope";
+  | "bad_scope"
+  /** A mode that does not exist, or `sealed` without a password. */
+  | "bad_mode";
 
 /** The text is not a channel link; `fault` says why, the message says it to a person. */
 export class LinkError extends Error {
@@ -49,6 +52,8 @@ export interface Link {
   readonly project: string;
   readonly scope: Scope;
   readonly page: Page;
+  /** Whether a password seals the channel, and does not only lock it; means nothing without one. */
+  readonly isSealed: boolean;
 }
 
 /** The text of a link. Throws `LinkError` for one that could not be parsed again. */
@@ -60,6 +65,7 @@ export function formatLink(link: Partial<Link> & Pick<Link, "origin" | "channel"
     password: link.password ?? "",
     project: link.project ?? "",
     scope,
+    mode: link.password && link.isSealed === false ? "open" : "",
   };
   const pairs = PARAMETERS.filter((name) => values[name]).map((name) => `${name}=${encoded(values[name])}`);
   return `${originOf(link.origin)}/${link.page ?? "chat"}#${pairs.join("&")}`;
@@ -85,7 +91,8 @@ export function parseLink(text: string): Link {
   if (!values.channel)
     throw new LinkError("no_channel", 'The link names no channel: "#channel=…" is missing.');
   const { channel, password, project } = values;
-  return { origin, channel, password, project, scope: scopeOf(values.scope), page };
+  const isSealed = isSealedBy(values.mode, password);
+  return { origin, channel, password, project, scope: scopeOf(values.scope), page, isSealed };
 }
 
 function originOf(address: string): string {
@@ -112,7 +119,7 @@ function pageOf(address: string): Page {
 }
 
 function parameters(fragment: string): Record<Parameter, string> {
-  const values: Record<Parameter, string> = { channel: "", password: "", project: "", scope: "" };
+  const values: Record<Parameter, string> = { channel: "", password: "", project: "", scope: "", mode: "" };
   const seen = new Set<string>();
   for (const pair of fragment.split("&")) {
     const equals = pair.indexOf("=");
@@ -143,6 +150,17 @@ function decoded(value: string, name: Parameter): string {
   } catch {
     throw new LinkError("bad_encoding", `The value of "${name}" in the link has a broken % escape.`);
   }
+}
+
+function isSealedBy(mode: string, password: string): boolean {
+  if (!["", "open", "sealed"].includes(mode)) {
+    throw new LinkError("bad_mode", 'The mode of a link is "sealed" or "open".');
+  }
+  if (mode === "sealed" && !password) {
+    throw new LinkError("bad_mode", "A sealed channel has a password, and the link has none.");
+  }
+  // Without a password there is nothing to choose, and links that mean the same are the same.
+  return mode !== "open" || !password;
 }
 
 function scopeOf(value: string): Scope {

@@ -24,6 +24,8 @@ export type {
   Presence,
   State,
 } from "./agent/records";
+export type { SealingCounters } from "./agent/sealed-channel";
+export { SealingError } from "./agent/sealing-error";
 export { type ErrorCode, type ErrorInfo, errorInfo, ProtocolError as PeerbusError } from "./protocol/errors";
 export {
   type DataOptions,

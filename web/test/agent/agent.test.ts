@@ -354,6 +354,7 @@ describe("messages", () => {
         replyTo: "m0",
         metadata: {},
         idempotencyKey: undefined,
+        isSealed: false,
       },
     ]);
   });

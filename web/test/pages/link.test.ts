@@ -3,7 +3,8 @@ import { describe, expect, test } from "vitest";
 import { formatLink, type Link, LinkError, parseLink } from "../../src/pages/link";
 import { vector } from "../vectors";
 
-type Given = Partial<Link> & Pick<Link, "origin" | "channel">;
+type Given = Partial<Omit<Link, "isSealed">> &
+  Pick<Link, "origin" | "channel"> & { readonly is_sealed?: boolean };
 
 interface Links {
   readonly format: readonly { readonly link: Given; readonly text: string }[];
@@ -13,8 +14,8 @@ interface Links {
 
 const links = vector<Links>("links/links.json");
 
-function whole(link: Given): Link {
-  return { password: "", project: "", scope: "private", page: "chat", ...link };
+function whole({ is_sealed: isSealed = true, ...link }: Given): Link {
+  return { password: "", project: "", scope: "private", page: "chat", isSealed, ...link };
 }
 
 function faultOf(text: string): string | undefined {
@@ -29,7 +30,7 @@ function faultOf(text: string): string | undefined {
 
 describe("channel links", () => {
   test.each(links.format)("$text is written and read", ({ link, text }) => {
-    expect(formatLink(link)).toBe(text);
+    expect(formatLink(whole(link))).toBe(text);
     expect(parseLink(text)).toEqual(whole(link));
   });
 

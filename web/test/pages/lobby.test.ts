@@ -31,7 +31,9 @@ describe("the lobby", () => {
     lobby.readAddress("http://localhost:8080/chat");
     field("name").value = " Ada ";
     submit();
-    expect(entered).toEqual([{ name: "Ada", channel: "lobby", password: "", scope: "private", apiKey: "" }]);
+    expect(entered).toEqual([
+      { name: "Ada", channel: "lobby", password: "", isSealed: true, scope: "private", apiKey: "" },
+    ]);
   });
 
   test("takes channel and password from a link, the secret hidden", () => {

@@ -12,6 +12,7 @@ function member(sessionId: string, name: string, state: Member["state"] = "prese
     isClaimed: false,
     state,
     attributes: {},
+    privateAttributes: {},
     capabilities: [],
   };
 }

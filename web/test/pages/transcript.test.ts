@@ -28,6 +28,7 @@ function message(offset: number, changes: Partial<Message> = {}): Message {
     replyTo: undefined,
     metadata: {},
     idempotencyKey: undefined,
+    isSealed: false,
     ...changes,
   };
 }

@@ -75,6 +75,7 @@ class Visit {
       await agent.connect({
         channelName: entrance.channel,
         channelPassword: entrance.password,
+        sealed: entrance.isSealed ? undefined : false,
         agentName: entrance.name,
         apiKey: entrance.apiKey,
         apiKeyScope: entrance.scope,
@@ -137,10 +138,10 @@ class Visit {
     else this.lobby.readAddress(location.href);
   }
 
-  private link({ channel, password, scope }: Entrance): string {
+  private link({ channel, password, scope, isSealed }: Entrance): string {
     const found = this.agent?.channel?.scope ?? "";
     const project = found.startsWith("private:") ? found.slice("private:".length) : "";
-    return formatLink({ origin: location.origin, page: "call", channel, password, project, scope });
+    return formatLink({ origin: location.origin, page: "call", channel, password, project, scope, isSealed });
   }
 
   private show(part: "lobby" | "room"): void {

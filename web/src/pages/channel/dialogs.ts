@@ -55,12 +55,29 @@ export function showShare(link: string, hasPassword: boolean, command: string): 
 }
 
 /** Says who can come in and who can read; `more` is what holds for this page alone. */
-export function showOpenness(channel: Channel, more: readonly string[] = []): void {
+export function showOpenness(channel: Channel, more: readonly string[] = [], safetyNumber = ""): void {
   const { title, text } = openness(channel);
   byId("openness-title", HTMLElement).textContent = title;
-  const lines = [...text, ...more].map((line) => make("p", {}, line));
+  const lines: HTMLElement[] = [...text, ...more].map((line) => make("p", {}, line));
+  if (safetyNumber) lines.push(safety(safetyNumber));
   byId("openness-text", HTMLElement).replaceChildren(...lines);
   dialog("openness-dialog").showModal();
+}
+
+/** The number that two people read to each other. */
+function safety(number: string): HTMLElement {
+  const groups = number.split(" ").map((group) => make("span", {}, group));
+  return make(
+    "section",
+    { class: "safety", "aria-labelledby": "safety-title" },
+    make("h3", { id: "safety-title" }, "Safety number"),
+    make("p", { class: "safety-number numbers", "data-testid": "safety-number" }, ...groups),
+    make(
+      "p",
+      { class: "hint" },
+      "Read it to each other, on the phone or face to face. If it is the same, you have the same channel and the same password, and nobody stands between you.",
+    ),
+  );
 }
 
 /** On a phone the people stand in a dialog: the list moves there, and back when it is closed. */

@@ -13,11 +13,19 @@ const NAME_KEY = "peerbus/name";
 const DEMO_PROJECT = "demo";
 const DEFAULT_CHANNEL = "lobby";
 
+/** Shorter ones were made up by a person, as a rule. */
+const SAFE_CHARS = 16;
+const LOCKED =
+  "The link leads to a channel that the password locks, but does not seal: the server can read it.";
+const SHORT = "Whoever runs the server can try guesses: a generated one is safe from that.";
+
 /** What the form says. */
 export interface Entrance {
   readonly name: string;
   readonly channel: string;
   readonly password: string;
+  /** False: the link says that the password is a lock only. */
+  readonly isSealed: boolean;
   readonly scope: "private" | "public";
   /** Empty: a demo key. */
   readonly apiKey: string;
@@ -77,6 +85,7 @@ export class Lobby {
       name: this.name.value.trim(),
       channel: this.channel.value.trim(),
       password: this.password.value,
+      isSealed: !this.isLockedOnly,
       scope: this.link?.scope ?? "private",
       apiKey: this.apiKey.value.trim(),
     };
@@ -186,9 +195,19 @@ export class Lobby {
   }
 
   private tellPassword(): void {
-    byId("password-hint", HTMLElement).textContent = this.password.value
-      ? this.words.closed
-      : this.words.open;
+    byId("password-hint", HTMLElement).textContent = this.passwordWords();
+  }
+
+  private passwordWords(): string {
+    const { length } = this.password.value;
+    if (length === 0) return this.words.open;
+    if (this.isLockedOnly) return LOCKED;
+    return length < SAFE_CHARS ? `${this.words.closed} ${SHORT}` : this.words.closed;
+  }
+
+  /** The link means a channel that is not sealed; another password means another channel. */
+  private get isLockedOnly(): boolean {
+    return this.link?.isSealed === false && this.link.password === this.password.value;
   }
 
   private showPassword(isShown: boolean): void {

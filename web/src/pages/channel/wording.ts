@@ -5,6 +5,8 @@
  */
 
 import type { Channel, Departure, Member, State } from "../../sdk/agent/records";
+import type { SealingError } from "../../sdk/agent/sealing-error";
+import type { IconName } from "../elements/icon";
 import type { Tone, Wording } from "../elements/notice";
 
 const TRANSPORTS = { websocket: "WebSocket", longpoll: "long-poll" } as const;
@@ -133,6 +135,8 @@ export function seconds(ms: number): string {
 /** Who may come in, and who may read. */
 export interface Openness {
   readonly badge: string;
+  /** A lock only where nobody but the members can read. */
+  readonly sign: IconName;
   readonly title: string;
   readonly text: readonly string[];
 }
@@ -142,12 +146,20 @@ export function openness(channel: Pick<Channel, "mode" | "hasPassword" | "isLock
     ? ["Right now it is closed to newcomers: only who is inside may stay."]
     : [];
   if (channel.mode === "sealed") {
-    const text = "Only who knows the password can read what is written here; the server cannot.";
-    return { badge: "Sealed", title: "This channel is sealed", text: [text, ...locked] };
+    return {
+      badge: "Sealed",
+      sign: "lock",
+      title: "This channel is sealed",
+      text: [
+        "Only who has the password, or the link with it, can read what is written here, also what was written before. The server cannot: it sees names, times, sizes, and who is here.",
+        ...locked,
+      ],
+    };
   }
   if (channel.hasPassword) {
     return {
       badge: "Locked, readable by the server",
+      sign: "eye",
       title: "Locked, readable by the server",
       text: [
         "Only who knows the password, or has the link with it, can join this channel.",
@@ -159,6 +171,7 @@ export function openness(channel: Pick<Channel, "mode" | "hasPassword" | "isLock
   }
   return {
     badge: "Open",
+    sign: "lock-open",
     title: "This channel is open",
     text: [
       "There is no password: anybody who knows the channel’s name and has a key of this project can join and read, also what was written before.",
@@ -167,6 +180,21 @@ export function openness(channel: Pick<Channel, "mode" | "hasPassword" | "isLock
       ...locked,
     ],
   };
+}
+
+const REFUSALS: Readonly<Record<string, string>> = {
+  wrong_key: "It was sealed with another password.",
+  tampered: "It was changed on its way, or is not from there.",
+  replayed: "The server showed an older message a second time.",
+  reordered: "The server showed it at another place than it was sent at.",
+  not_sealed: "It was not sealed.",
+  not_supported: "It needs a newer version of this page.",
+};
+
+/** The line in the place of a message that is not shown. */
+export function refusedWords({ code, sender }: Pick<SealingError, "code" | "sender">): string {
+  const why = REFUSALS[code] ?? "What is inside makes no sense.";
+  return `A message that could not be opened, said to be from ${sender}. ${why}`;
 }
 
 const DEPARTURES: Readonly<Record<Departure["reason"], string>> = {

@@ -24,7 +24,7 @@ const INSIDE_KEY = "peerbus/chat/inside";
 const WORDS = {
   title: "Join a channel",
   lead: "Everyone who joins the same channel reads the same messages.",
-  closed: "Only who has the password or the link can join. The server can read the messages.",
+  closed: "Sealed: only who has the password or the link can join and read. The server cannot.",
   open: "Without one, anybody who knows the channel’s name can join and read.",
 };
 
@@ -63,6 +63,7 @@ class Visit {
       await agent.connect({
         channelName: entrance.channel,
         channelPassword: entrance.password,
+        sealed: entrance.isSealed ? undefined : false,
         agentName: entrance.name,
         apiKey: entrance.apiKey,
         apiKeyScope: entrance.scope,
@@ -127,10 +128,10 @@ class Visit {
     });
   }
 
-  private link({ channel, password, scope }: Entrance): string {
+  private link({ channel, password, scope, isSealed }: Entrance): string {
     const found = this.agent?.channel?.scope ?? "";
     const project = found.startsWith("private:") ? found.slice("private:".length) : "";
-    return formatLink({ origin: location.origin, channel, password, project, scope });
+    return formatLink({ origin: location.origin, channel, password, project, scope, isSealed });
   }
 
   private show(part: "lobby" | "room"): void {

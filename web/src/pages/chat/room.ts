@@ -6,10 +6,11 @@
  */
 
 import type { AgentConnection } from "../../sdk/agent/agent";
-import type { Member, Message, State } from "../../sdk/agent/records";
+import type { History, Member, Message, State } from "../../sdk/agent/records";
+import { SealingError } from "../../sdk/agent/sealing-error";
 import { ProtocolError } from "../../sdk/protocol/errors";
 import { askToRemove, closeDialogs, showOpenness, showPeopleSheet, showShare } from "../channel/dialogs";
-import { failureWording, openness, queuedWords, typingWords } from "../channel/wording";
+import { failureWording, openness, queuedWords, refusedWords, typingWords } from "../channel/wording";
 import { byId } from "../elements/element";
 import { icon } from "../elements/icon";
 import { notice } from "../elements/notice";
@@ -72,7 +73,10 @@ export class Room {
       this.presence.changed(presence);
       this.showPeople();
     };
-    agent.onError = (error) => this.tellTrouble(error);
+    agent.onError = (error) => {
+      if (error instanceof SealingError) this.refused(error);
+      else this.tellTrouble(error);
+    };
     agent.on("channel", ({ isLocked }) => {
       this.happened(isLocked ? "The channel was locked: newcomers are kept out" : "The channel was unlocked");
       this.showHead();
@@ -126,6 +130,14 @@ export class Room {
     this.draw();
   }
 
+  /** A line in the place of a message that could not be opened. */
+  private refused(error: SealingError): void {
+    // Of what is not kept nobody misses a line.
+    if (error.delivery !== "durable") return;
+    this.transcript.happened(refusedWords(error), error.timeMs ?? Date.now(), error.offset);
+    this.draw();
+  }
+
   private send(text: string, to: string | undefined): boolean {
     const limit = this.agent.limits?.message_bytes ?? Infinity;
     const size = new TextEncoder().encode(text).length;
@@ -173,9 +185,8 @@ export class Room {
     const messages = byId("messages", HTMLElement);
     messages.ariaBusy = "true";
     try {
-      const { messages, isComplete } = await this.agent.receive({ limit: HISTORY_PAGE, types: [CHAT_TYPE] });
-      this.transcript.older(messages, (message) => this.isOwn(message));
-      this.showHistory(isComplete);
+      const page = await this.agent.receive({ limit: HISTORY_PAGE, types: [CHAT_TYPE] });
+      this.addHistory(page);
     } catch (error) {
       this.showHistory(true);
       this.tellTrouble(error as ProtocolError);
@@ -193,13 +204,18 @@ export class Room {
     try {
       const range = { limit: HISTORY_PAGE, types: [CHAT_TYPE] };
       const page = await this.agent.receive(before === undefined ? range : { ...range, before });
-      this.transcript.older(page.messages, (message) => this.isOwn(message));
-      this.showHistory(page.isComplete);
+      this.addHistory(page);
     } catch (error) {
       this.tellTrouble(error as ProtocolError);
     }
     button.disabled = false;
     button.textContent = "Load earlier messages";
+  }
+
+  private addHistory({ messages, refused, isComplete }: History): void {
+    this.transcript.older(messages, (message) => this.isOwn(message));
+    for (const error of refused) this.refused(error);
+    this.showHistory(isComplete);
   }
 
   private showHistory(isComplete: boolean): void {
@@ -281,7 +297,7 @@ export class Room {
       this.noteRead();
     });
     onClick("openness", () => {
-      if (this.agent.channel) showOpenness(this.agent.channel);
+      if (this.agent.channel) showOpenness(this.agent.channel, [], this.agent.safetyNumber);
     });
     onClick("lock", () => {
       const change = this.agent.channel?.isLocked ? this.agent.unlock() : this.agent.lock();
@@ -299,10 +315,11 @@ export class Room {
     const { channel, operations } = this.agent;
     if (!channel) return;
     byId("channel-name", HTMLElement).textContent = channel.name;
-    const { badge } = openness(channel);
+    const { badge, sign } = openness(channel);
     const words = channel.isLocked ? `${badge} · closed to newcomers` : badge;
-    const sign = icon(channel.hasPassword ? "lock" : "lock-open");
-    byId("openness", HTMLElement).replaceChildren(sign, words);
+    const head = byId("openness", HTMLElement);
+    head.classList.toggle("tone-good", channel.mode === "sealed");
+    head.replaceChildren(icon(sign), words);
     byId("channel-lock", HTMLElement).hidden = !operations.includes("lock");
     const lock = byId("lock", HTMLButtonElement);
     lock.replaceChildren(

@@ -41,6 +41,8 @@ export interface Happened {
   readonly key: string;
   readonly timeMs: number;
   readonly text: string;
+  /** The place of a message that could not be shown. */
+  readonly offset: number | undefined;
 }
 
 export type Entry = Said | Happened;
@@ -82,12 +84,12 @@ export class Transcript {
 
   /** The lowest offset that is shown: history goes on before it. */
   get firstOffset(): number | undefined {
-    const offsets = this.entries.map(offsetOf).filter((offset) => offset !== undefined);
+    const offsets = this.entries.map(({ offset }) => offset).filter((offset) => offset !== undefined);
     return offsets.length > 0 ? Math.min(...offsets) : undefined;
   }
 
   get hasMessages(): boolean {
-    return this.entries.some((entry) => entry.kind === "message");
+    return this.entries.some(({ kind, offset }) => kind === "message" || offset !== undefined);
   }
 
   /** How many messages wait for the connection. */
@@ -159,9 +161,11 @@ export class Transcript {
     );
   }
 
-  /** Adds a line about what happened. */
-  happened(text: string, timeMs: number): void {
-    this.entries.splice(this.placeOf(undefined), 0, { kind: "system", key: this.nextKey(), timeMs, text });
+  /** Adds a line about what happened; with an offset in the place of the message there, once. */
+  happened(text: string, timeMs: number, offset?: number): void {
+    if (offset !== undefined && this.entries.some((entry) => entry.offset === offset)) return;
+    const entry: Happened = { kind: "system", key: this.nextKey(), timeMs, text, offset };
+    this.entries.splice(this.placeOf(offset), 0, entry);
   }
 
   find(key: string): Said | undefined {
@@ -170,7 +174,7 @@ export class Transcript {
 
   /** Drops what was stored, to be read again; what has no outcome yet stays. */
   forgetStored(): void {
-    this.entries = this.entries.filter((entry) => offsetOf(entry) === undefined);
+    this.entries = this.entries.filter(({ offset }) => offset === undefined);
     this.messageIds.clear();
   }
 
@@ -233,7 +237,7 @@ export class Transcript {
     for (; place > 0; place--) {
       const entry = this.entries[place - 1];
       if (!entry) break;
-      const isLater = offset !== undefined && (offsetOf(entry) ?? -1) > offset;
+      const isLater = offset !== undefined && (entry.offset ?? -1) > offset;
       if (!isPending(entry) && !isLater) break;
     }
     return place;
@@ -255,10 +259,6 @@ export class Transcript {
     this.lastKey += 1;
     return `e${this.lastKey}`;
   }
-}
-
-function offsetOf(entry: Entry): number | undefined {
-  return entry.kind === "message" ? entry.offset : undefined;
 }
 
 function isPending(entry: Entry): boolean {

@@ -22,10 +22,12 @@ import { browserEnvironment, type Environment } from "./environment";
 import type { AgentEvents, Callback, ConnectInfo } from "./events";
 import {
   type ConnectOptions,
+  checkNothingPrivate,
   type MessageOptions,
   type ReceiveOptions,
   receiveFrameOf,
   sendFrameOf,
+  wantsSealed,
 } from "./options";
 import { Outcome } from "./outcome";
 import type { PageMemory } from "./page-memory";
@@ -47,6 +49,8 @@ import {
   type State,
   stateOf,
 } from "./records";
+import type { Opened, SealedChannel, SealingCounters } from "./sealed-channel";
+import { Sequence } from "./sequence";
 
 type Reply = Done["reply"];
 
@@ -79,6 +83,11 @@ export class AgentConnection {
   >();
   private current: MachineState = IDLE;
   private driver: Driver | undefined;
+  private sealed: SealedChannel | undefined;
+  /** What happened, as far as it waits for something to be opened. */
+  private incoming = new Sequence();
+  /** The public attributes that were asked for last. */
+  private attributes: Readonly<Record<string, unknown>> = {};
   private readonly early = new EarlyCalls();
   private memory: PageMemory | undefined;
   private stops: (() => void)[] = [];
@@ -120,7 +129,7 @@ export class AgentConnection {
 
   /** Who is in the channel, this agent included, by join order. */
   get members(): Member[] {
-    return this.driver?.session.roster.members.map(memberOf) ?? [];
+    return this.driver?.session.roster.members.map((member) => memberOf(member, this.privateOf)) ?? [];
   }
 
   /** What the server said of the channel; `undefined` before the first connect. */
@@ -130,7 +139,8 @@ export class AgentConnection {
       channel && {
         id: toHex(channel.id),
         name: channel.name,
-        mode: channel.mode,
+        // Decided by this side: what the server says does not count.
+        mode: this.isSealed ? "sealed" : "open",
         scope: channel.scope,
         hasPassword: channel.has_password,
         isLocked: channel.is_locked,
@@ -146,6 +156,19 @@ export class AgentConnection {
   /** What a call's frames are sealed with; `undefined` without a password, and until the key is derived. */
   get mediaKey(): Bytes | undefined {
     return this.channelKeys?.mediaKey;
+  }
+
+  /**
+   * Thirty digits that two people can read to each other: they are the same if both have the same channel and the same
+   * password. Empty in an open channel.
+   */
+  get safetyNumber(): string {
+    return this.sealed?.safetyNumber ?? "";
+  }
+
+  /** What became of sealed messages since this agent connected. */
+  get sealingCounters(): SealingCounters {
+    return this.sealed?.counters ?? { sealed: 0, opened: 0, refused: 0, dropped: 0 };
   }
 
   /** What this agent's key allows here. */
@@ -190,7 +213,9 @@ export class AgentConnection {
       this.generation += 1;
       this.finishConnect = { done, failed };
       this.driver = undefined;
-      this.channelKeys = undefined;
+      this.sealed = undefined;
+      // A call that is set up meanwhile has to know it before the keys are there.
+      this.channelKeys = { isSealed: wantsSealed(options), mediaKey: undefined };
       this.wantedName = options.agentName ?? "";
       this.tell({ ...IDLE, name: "connecting" });
       const { generation } = this;
@@ -207,6 +232,7 @@ export class AgentConnection {
       this.memory?.forget();
       this.memory = undefined;
       this.driver.close();
+      this.incoming.hurry();
     } else if (this.current.name === "connecting") {
       this.failEarly(new ProtocolError("closed", "The connection was closed by this side."));
     }
@@ -241,10 +267,11 @@ export class AgentConnection {
       const options = typeof message === "string" ? { content: message } : message;
       const frame = sendFrameOf(options);
       this.whenReady(failed, (driver) => {
-        if (frame.delivery === "lossy") done(lossyAck(!driver.sendLossy(frame)));
+        const sent = this.sealed?.enclosed(frame) ?? frame;
+        if (frame.delivery === "lossy") done(lossyAck(!driver.sendLossy(sent)));
         else {
           const answered = (reply: Reply): void => done(ackOf(reply as Extract<Reply, { op: "ack" }>));
-          this.ask(driver, frame, failed, answered, options.timeoutMs);
+          this.ask(driver, sent, failed, answered, options.timeoutMs);
         }
       });
     });
@@ -269,15 +296,35 @@ export class AgentConnection {
     return this.outcome((done, failed) => {
       this.whenReady(failed, (driver) =>
         this.ask(driver, { op: "members", id: 1 }, failed, (reply) =>
-          done((reply as Extract<Reply, { op: "members_reply" }>).members.map(memberOf)),
+          done(
+            (reply as Extract<Reply, { op: "members_reply" }>).members.map((member) =>
+              memberOf(member, this.privateOf),
+            ),
+          ),
         ),
       );
     });
   }
 
-  /** Replaces this agent's own attributes, which everyone in the channel sees. */
-  setAttributes(attributes: Readonly<Record<string, unknown>>): Promise<void> {
-    return this.command({ op: "update", id: 1, attributes });
+  /**
+   * Replaces this agent's own attributes, which everyone in the channel sees.
+   *
+   * `privateAttributes` replace those that the server cannot read, in a sealed channel; left out, those stay.
+   */
+  setAttributes(
+    attributes: Readonly<Record<string, unknown>>,
+    privateAttributes?: Readonly<Record<string, unknown>>,
+  ): Promise<void> {
+    return this.outcome((done, failed) => {
+      this.whenReady(failed, (driver) => {
+        // A copy, since the private ones go with this very object.
+        const own = { ...attributes };
+        if (this.sealed) this.sealed.hide(own, privateAttributes);
+        else checkNothingPrivate(privateAttributes);
+        this.attributes = own;
+        this.ask(driver, { op: "update", id: 1, attributes: own }, failed, () => done());
+      });
+    });
   }
 
   /** Removes a member, by name or by session; the key has to allow it. */
@@ -312,10 +359,13 @@ export class AgentConnection {
     const isWanted = (): boolean => generation === this.generation;
     const prepared = await prepare(options, this.lineageSecret, isWanted);
     if (!prepared) return;
-    const { settings, transport, memory, mediaKey, fetchKey } = prepared;
+    const { settings, transport, memory, mediaKey, sealed, fetchKey } = prepared;
+    this.sealed = sealed;
+    this.incoming = new Sequence();
+    this.attributes = settings.connect.attributes ?? {};
     this.channelKeys = { isSealed: settings.connect.mode === "sealed", mediaKey };
     const happened = (event: Event): void => this.happened(event);
-    const driver = new Driver(settings, transport, this.environment, { happened, fetchKey });
+    const driver = new Driver(settings, transport, this.environment, { happened, fetchKey }, sealed);
     this.memory = memory;
     this.driver = driver;
     this.stops = [this.environment.onWake(() => driver.wake()), this.noteOnPageHide()];
@@ -362,7 +412,34 @@ export class AgentConnection {
 
   // --- inside: what happened -----------------------------------------------------------------------------
 
+  private readonly privateOf = (sessionId: string): Readonly<Record<string, unknown>> =>
+    this.sealed?.attributesOf(sessionId) ?? {};
+
+  /** Passes an event on, in order: one that has to be opened first holds up all that come after it. */
   private happened(event: Event): void {
+    const { sealed, driver, incoming } = this;
+    const session = driver?.session;
+    const opening = session && sealed?.opened(event, session.cursors.epoch, () => session.roster.members);
+    if (!opening) incoming.add(() => this.deliver(event));
+    else {
+      const step = opening.then((judge) => () => this.deliverOpened(judge()));
+      incoming.add(step, () => this.deliverUnopened(event));
+    }
+  }
+
+  private deliverOpened({ event, refused }: Opened): void {
+    for (const error of refused) this.emitter.emit("error", error, this.onError);
+    if (event) this.deliver(event);
+  }
+
+  /** The agent disconnects: what is not open by now is not shown any more. */
+  private deliverUnopened(event: Event): void {
+    if (event.event === "done") {
+      this.takeReply(event.handle)?.failed(new ProtocolError("closed", "Disconnected before it was opened."));
+    } else if (event.event !== "message") this.deliver(event);
+  }
+
+  private deliver(event: Event): void {
     switch (event.event) {
       case "state":
         if (event.name === "closed") this.ended(event);
@@ -375,7 +452,7 @@ export class AgentConnection {
         this.heard(messageOf(event.message));
         break;
       case "presence":
-        this.emitter.emit("presence", presenceOf(event.presence), this.onPresence);
+        this.emitter.emit("presence", presenceOf(event.presence, this.privateOf), this.onPresence);
         break;
       case "done":
         this.takeReply(event.handle)?.done(event.reply);
@@ -410,9 +487,18 @@ export class AgentConnection {
       recovered: event.recovered,
       liveRecovered: event.live_recovered,
     };
+    if (this.sealed?.owes(this.attributes, event.agent)) this.sealAttributes();
     this.emitter.emit("connect", info, this.onConnect);
     this.finishConnect?.done(info);
     this.finishConnect = undefined;
+  }
+
+  /** Private attributes are bound to the name, which the server has only now given, or changed. */
+  private sealAttributes(): void {
+    const told = (error: Error): unknown => this.emitter.emit("error", asError(error), this.onError);
+    this.whenReady(told, (driver) => {
+      this.ask(driver, { op: "update", id: 1, attributes: this.attributes }, told, () => undefined);
+    });
   }
 
   private tell(state: MachineState): void {

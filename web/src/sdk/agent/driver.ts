@@ -14,13 +14,23 @@ import type { Action, Event } from "../protocol/session/outputs";
 import type { TransportName } from "../protocol/session/paths";
 import type { ClientSettings } from "../protocol/session/settings";
 import type { Environment } from "./environment";
+import type { Situation } from "./sealed-channel";
 import type { PacketBounds } from "./transport/packets";
+import { sealingTransport } from "./transport/sealing";
 import type { Transport, TransportListener, TransportSettings } from "./transport/transport";
 
 /** What the driver tells, and whom it asks for a new key. */
 export interface DriverHooks {
   happened(event: Event): void;
   fetchKey(): Promise<string>;
+}
+
+/** Gives frames the form in which they are sent. */
+export interface Sealing {
+  /** A frame as large as what will be sent in the place of `frame`. */
+  standIn(frame: ClientFrame): ClientFrame;
+  /** What is sent in its place; rejects with `ProtocolError` where that cannot be made. */
+  ready(frame: ClientFrame, situation: Situation): ClientFrame | Promise<ClientFrame>;
 }
 
 /** As long as the server has not said what it takes there is nothing to send but `connect`. */
@@ -31,6 +41,8 @@ export class Driver {
   private readonly environment: Environment;
   private readonly transportSettings: TransportSettings;
   private readonly hooks: DriverHooks;
+  private readonly sealing: Sealing | undefined;
+  private readonly wantedName: string;
   private readonly codec: Codec<never>;
   private transport: Transport | undefined;
   private stopTimer: (() => void) | undefined;
@@ -42,7 +54,10 @@ export class Driver {
     transportSettings: TransportSettings,
     environment: Environment,
     hooks: DriverHooks,
+    sealing?: Sealing,
   ) {
+    this.sealing = sealing;
+    this.wantedName = settings.connect.agent ?? "";
     this.environment = environment;
     this.transportSettings = transportSettings;
     this.hooks = hooks;
@@ -58,7 +73,8 @@ export class Driver {
   /** Takes a request; what is asked for in one turn of the event loop travels in one batch. */
   request(frame: ClientFrame, options: RequestOptions = {}): number {
     // The id is not there yet and takes a few bytes more.
-    const sizeBytes = this.codec.encode({ ...frame, id: Number.MAX_SAFE_INTEGER } as ClientFrame).length;
+    const measured = this.sealing?.standIn(frame) ?? frame;
+    const sizeBytes = this.codec.encode({ ...measured, id: Number.MAX_SAFE_INTEGER } as ClientFrame).length;
     const handle = this.session.request(frame, this.now(), { sizeBytes, ...options });
     this.flushSoon();
     return handle;
@@ -166,15 +182,36 @@ export class Driver {
           this.session.transportLost(closeCode, reason, this.now());
         }),
     };
-    opened.transport = this.environment.openTransport[name](this.transportSettings, listener);
+    const transport = this.environment.openTransport[name](this.transportSettings, listener);
+    const { sealing } = this;
+    opened.transport = sealing
+      ? sealingTransport(transport, (frame) => this.sealed(frame, sealing))
+      : transport;
     this.transport = opened.transport;
+  }
+
+  /** What is sent in the place of a frame; nothing where that cannot be made, and its request has failed. */
+  private sealed(frame: ClientFrame, sealing: Sealing): ClientFrame | Promise<ClientFrame | undefined> {
+    const { session, wantedName } = this;
+    const ready = sealing.ready(frame, {
+      agent: session.connected?.agent ?? wantedName,
+      get members() {
+        return session.roster.present;
+      },
+    });
+    if (!(ready instanceof Promise)) return ready;
+    return ready.catch((error: unknown) => {
+      if ("id" in frame && frame.id !== undefined) session.withdraw(frame.id, failureOf(error));
+      this.flush();
+      return undefined;
+    });
   }
 
   private async fetchKey(): Promise<void> {
     try {
       this.session.renew(await this.hooks.fetchKey(), this.now());
     } catch (error) {
-      this.session.renewFailed(failureOf(error), this.now());
+      this.session.renewFailed(failureOfKey(error), this.now());
     }
     this.flush();
   }
@@ -192,8 +229,13 @@ export class Driver {
 }
 
 /** Why there is no key; what the user's own code throws may pass. */
+function failureOfKey(error: unknown): ErrorFrame {
+  if (error instanceof ProtocolError) return failureOf(error);
+  return failure("connect_failed", `No new key: ${String(error)}`);
+}
+
 function failureOf(error: unknown): ErrorFrame {
-  if (!(error instanceof ProtocolError)) return failure("connect_failed", `No new key: ${String(error)}`);
+  if (!(error instanceof ProtocolError)) return failure("internal", String(error));
   return {
     ...failure(error.code, error.message),
     is_retryable: error.isRetryable,

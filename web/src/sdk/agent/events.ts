@@ -40,6 +40,7 @@ export interface AgentEvents {
   readonly signal: Message;
   readonly connect: ConnectInfo;
   readonly disconnect: DisconnectInfo;
+  /** What nobody waits for; a `SealingError` for each message that could not be opened. */
   readonly error: ProtocolError;
   readonly state: State;
   readonly presence: Presence;

@@ -9,7 +9,7 @@ import { checkAgentName, checkChannelName } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type { ConnectFrame, ReceiveFrame, SendFrame } from "../protocol/frames.gen";
 import type { Encoding } from "../protocol/shape";
-import { checkFrame } from "../protocol/values";
+import { checkFrame, checkValue } from "../protocol/values";
 import type { Delivery, Filter } from "./records";
 
 /** Asks for a key of the server's demo project, as leaving `apiKey` out does. */
@@ -25,6 +25,11 @@ export interface ConnectOptions {
   readonly channelName: string;
   /** Never leaves the page: a proof derived from it does. */
   readonly channelPassword?: string | undefined;
+  /**
+   * Whether messages are encrypted end to end, which they are wherever there is a password. False: the password is only
+   * a lock, and the server can read; that is another channel.
+   */
+  readonly sealed?: boolean | undefined;
   /** Left out, the server gives a label. */
   readonly agentName?: string | undefined;
   /** The server's address; by default where this script was loaded from. */
@@ -50,6 +55,8 @@ export interface ConnectOptions {
   readonly pollSource?: PollSource | undefined;
   /** What the other members see of this one. */
   readonly attributes?: Readonly<Record<string, unknown>> | undefined;
+  /** The same, but sealed: the server cannot read them. Only in a sealed channel. */
+  readonly privateAttributes?: Readonly<Record<string, unknown>> | undefined;
   readonly capabilities?: readonly string[] | undefined;
   /** MessagePack (the default), or JSON to read along. */
   readonly encoding?: Encoding | undefined;
@@ -107,7 +114,7 @@ export function describedBy(
     channel: checkChannelName(options.channelName),
     agent: options.agentName ? checkAgentName(options.agentName) : "",
     scope: options.apiKeyScope ?? "private",
-    mode: "open",
+    mode: isSealed(options) ? "sealed" : "open",
     auto_receive: options.autoReceive ?? true,
     types: typeList(options.types, options.customEventType),
     attributes: options.attributes ?? {},
@@ -116,6 +123,37 @@ export function describedBy(
   } as const;
   checkFrame(frame);
   return frame;
+}
+
+/** Whether the options mean a sealed channel; throws `ProtocolError` where they contradict each other. */
+function isSealed({ sealed, channelPassword, privateAttributes }: ConnectOptions): boolean {
+  if (sealed && !channelPassword) {
+    throw new ProtocolError(
+      "bad_request",
+      "A sealed channel needs `channelPassword`: its keys come from it.",
+    );
+  }
+  const isToBe = wantsSealed({ sealed, channelPassword });
+  if (!isToBe) checkNothingPrivate(privateAttributes);
+  if (privateAttributes) checkValue(privateAttributes);
+  return isToBe;
+}
+
+/** Whether the channel is to be a sealed one, contradictions aside. */
+export function wantsSealed({
+  sealed,
+  channelPassword,
+}: Pick<ConnectOptions, "sealed" | "channelPassword">): boolean {
+  return sealed ?? Boolean(channelPassword);
+}
+
+/** Throws `ProtocolError` (`bad_request`) if there are private attributes: in an open channel none are. */
+export function checkNothingPrivate(privateAttributes: object | undefined): void {
+  if (Object.keys(privateAttributes ?? {}).length === 0) return;
+  throw new ProtocolError(
+    "bad_request",
+    "Private attributes need a sealed channel; in an open one the server reads all.",
+  );
 }
 
 /** The send frame that the options describe; throws `ProtocolError` with the reason. */

@@ -6,6 +6,8 @@
 
 import type { Bytes } from "../crypto/bytes";
 import { deriveKey, joinToken, rootSecret } from "../crypto/keys";
+import { SealingKeys } from "../crypto/sealing";
+import { channelId } from "../protocol/channel";
 import type { ConnectFrame } from "../protocol/frames.gen";
 import type { TransportName } from "../protocol/session/paths";
 import { type ClientSettings, clientSettings } from "../protocol/session/settings";
@@ -13,6 +15,7 @@ import { baseAddress } from "./address";
 import { fetchDemoKey } from "./demo-key";
 import { type ConnectOptions, DEMO_KEY, describedBy } from "./options";
 import { openMemory, type PageMemory } from "./page-memory";
+import { SealedChannel } from "./sealed-channel";
 import type { TransportSettings } from "./transport/transport";
 
 type Described = ReturnType<typeof describedBy>;
@@ -23,6 +26,8 @@ export interface Preparation {
   readonly memory: PageMemory | undefined;
   /** What a call's frames are sealed with; none without a password. */
   readonly mediaKey: Bytes | undefined;
+  /** Seals and opens; none in an open channel. */
+  readonly sealed: SealedChannel | undefined;
   /** Gets a new key; the session machine asks only where there is a way to get one. */
   readonly fetchKey: () => Promise<string>;
 }
@@ -41,8 +46,10 @@ export async function prepare(
   const base = baseAddress(options.api);
   const password = options.channelPassword ?? "";
   const token = await joinToken(described.channel, password);
-  const mediaKey =
-    password === "" ? undefined : deriveKey(await rootSecret(described.channel, password), "media");
+  const root = password === "" ? undefined : await rootSecret(described.channel, password);
+  const mediaKey = root && deriveKey(root, "media");
+  const sealed =
+    root && described.mode === "sealed" ? sealedChannel(described.channel, root, token) : undefined;
   const memory = isWanted() ? await memoryFor(options, base, described) : undefined;
   if (!isWanted()) {
     memory?.close();
@@ -55,6 +62,7 @@ export async function prepare(
     id: 1,
     api_key: isDemo ? "" : (options.apiKey ?? ""),
     join_token: token.length > 0 ? token : null,
+    ...(sealed ? { crypto_session: sealed.announced } : {}),
     lineage_secret: memory?.remembered.lineageSecret ?? lineageSecret,
     resume: memory?.remembered.resume ?? null,
     client: `peerbus-web/${__PEERBUS_VERSION__}`,
@@ -67,7 +75,15 @@ export async function prepare(
     ...(options.giveUpAfterMs === undefined ? {} : { giveUpAfterMs: options.giveUpAfterMs }),
   });
   const fetchKey = async (): Promise<string> => (getApiKey ? getApiKey() : fetchDemoKey(base));
-  return { settings, transport: { base, encoding: encoding ?? "msgpack" }, memory, mediaKey, fetchKey };
+  const { attributes = {} } = described;
+  if (options.privateAttributes) sealed?.hide(attributes, options.privateAttributes);
+  const transport = { base, encoding: encoding ?? "msgpack" };
+  return { settings, transport, memory, mediaKey, sealed, fetchKey };
+}
+
+/** The channel id is the one computed here, not the one that the server tells. */
+function sealedChannel(name: string, root: Bytes, token: Bytes): SealedChannel {
+  return new SealedChannel(new SealingKeys(deriveKey(root, "message"), channelId(name, "sealed", token)));
 }
 
 function memoryFor(

@@ -17,6 +17,8 @@ import type {
 } from "../protocol/frames.gen";
 import type { State as MachineState, StateName } from "../protocol/session/outputs";
 import type { TransportName } from "../protocol/session/paths";
+import type { OpenedHistory } from "./sealed-channel";
+import type { SealingError } from "./sealing-error";
 
 /** How a message travels: stored and replayed, ordered but only in memory, or dropped under pressure. */
 export type Delivery = "durable" | "live" | "lossy";
@@ -51,6 +53,8 @@ export interface Message {
   readonly replyTo: string | undefined;
   readonly metadata: Readonly<Record<string, unknown>>;
   readonly idempotencyKey: string | undefined;
+  /** It came in an envelope that only members of the channel could seal and open. */
+  readonly isSealed: boolean;
 }
 
 /** A request has been done; for a message it says what is promised from here on. */
@@ -70,6 +74,8 @@ export interface Ack {
 /** A page of stored messages by rising offset. */
 export interface History {
   readonly messages: readonly Message[];
+  /** What stands in this range and is not among the messages, since it could not be opened; sealed channels only. */
+  readonly refused: readonly SealingError[];
   /** Nothing more lies in the asked direction. */
   readonly isComplete: boolean;
   /** What to pass as `after` (or, going back, as `before`) to go on. */
@@ -92,8 +98,13 @@ export interface Member {
   /** `away`: the connection is lost and may yet be resumed. */
   readonly state: "present" | "away";
   readonly attributes: Readonly<Record<string, unknown>>;
+  /** Those that the server cannot read. */
+  readonly privateAttributes: Readonly<Record<string, unknown>>;
   readonly capabilities: readonly string[];
 }
+
+/** The private attributes of a member, by its session. */
+export type PrivateAttributes = (sessionId: string) => Readonly<Record<string, unknown>>;
 
 /** Who left, and why. */
 export interface Departure {
@@ -153,6 +164,7 @@ export function messageOf(frame: MessageFrame): Message {
     replyTo: frame.reply_to,
     metadata: frame.metadata ?? {},
     idempotencyKey: frame.idempotency_key,
+    isSealed: frame.sealed !== undefined,
   };
 }
 
@@ -181,9 +193,10 @@ export function lossyAck(isDropped: boolean): Ack {
   };
 }
 
-export function historyOf(frame: HistoryFrame): History {
+export function historyOf(frame: HistoryFrame & Partial<OpenedHistory>): History {
   return {
     messages: frame.messages.map(messageOf),
+    refused: frame.refused ?? [],
     isComplete: frame.is_complete,
     next: frame.next,
     head: frame.head,
@@ -192,7 +205,7 @@ export function historyOf(frame: HistoryFrame): History {
   };
 }
 
-export function memberOf(member: WireMember): Member {
+export function memberOf(member: WireMember, privateOf: PrivateAttributes): Member {
   return {
     sessionId: member.session_id,
     name: member.name,
@@ -201,14 +214,15 @@ export function memberOf(member: WireMember): Member {
     isClaimed: member.is_claimed,
     state: member.state,
     attributes: member.attributes,
+    privateAttributes: privateOf(member.session_id),
     capabilities: member.capabilities,
   };
 }
 
-export function presenceOf(frame: PresenceFrame): Presence {
+export function presenceOf(frame: PresenceFrame, privateOf: PrivateAttributes): Presence {
   return {
-    joined: frame.joined.map(memberOf),
-    updated: frame.updated.map(memberOf),
+    joined: frame.joined.map((member) => memberOf(member, privateOf)),
+    updated: frame.updated.map((member) => memberOf(member, privateOf)),
     left: frame.left.map(({ session_id, name, reason }) => ({ sessionId: session_id, name, reason })),
   };
 }

@@ -28,9 +28,17 @@ import {
   type SealingKeys,
 } from "../crypto/sealing";
 import { ProtocolError } from "../protocol/errors";
-import type { ClientFrame, ConnectFrame, Member, MessageFrame, SendFrame } from "../protocol/frames.gen";
+import type {
+  ClientFrame,
+  ConnectFrame,
+  HistoryFrame,
+  Member,
+  MessageFrame,
+  SendFrame,
+} from "../protocol/frames.gen";
 import type { Event } from "../protocol/session/outputs";
 import { SFU_AGENT } from "../protocol/sfu";
+import { SealingError } from "./sealing-error";
 
 const DEFAULT_TYPE = "chat-text";
 
@@ -44,14 +52,21 @@ export interface Situation {
 /** What became of an event of the session: without one if nothing is left of it. */
 export interface Opened {
   readonly event: Event | undefined;
-  readonly refused: readonly ProtocolError[];
+  readonly refused: readonly SealingError[];
 }
 
-/** How many messages were not shown, since the connection began. */
-export interface SealingCounts {
-  /** Told as an error: not opened, or shown a second time or in another order by the server. */
+/** A page of history without what was refused. */
+export interface OpenedHistory extends HistoryFrame {
+  readonly refused: readonly SealingError[];
+}
+
+/** What became of sealed messages since the connection began. */
+export interface SealingCounters {
+  readonly sealed: number;
+  readonly opened: number;
+  /** Never shown: each was told as a `SealingError`. */
   readonly refused: number;
-  /** Live and lossy messages that came again, or too late. */
+  /** Never shown and not told: shown before, or too old to say. */
   readonly dropped: number;
 }
 
@@ -93,8 +108,9 @@ export class SealedChannel {
   private readonly hidden = new WeakMap<object, Hidden>();
   /** By session: what was opened last, and of which envelope. */
   private readonly attributes = new Map<string, { readonly envelope: string; readonly inside: Attributes }>();
-  private refused = 0;
-  private dropped = 0;
+  /** This agent's own. */
+  private own: Attributes = {};
+  private readonly count = { sealed: 0, opened: 0, refused: 0, dropped: 0 };
 
   constructor(keys: SealingKeys, newSession: () => Bytes = () => randomBytes(CRYPTO_SESSION_BYTES)) {
     this.keys = keys;
@@ -110,8 +126,8 @@ export class SealedChannel {
     return this.keys.safetyNumber;
   }
 
-  get counts(): SealingCounts {
-    return { refused: this.refused, dropped: this.dropped };
+  get counters(): SealingCounters {
+    return { ...this.count };
   }
 
   /** The private attributes of a member, as far as they were opened. */
@@ -133,13 +149,11 @@ export class SealedChannel {
     return { type: DEFAULT_TYPE, ...around, content: new Unsealed(packInside(inside)) };
   }
 
-  /** Has private attributes go with public ones, whenever these are sent. */
-  hide(attributes: Attributes, privateAttributes: Attributes): void {
-    this.hidden.set(attributes, {
-      plaintext: packAttributes(privateAttributes),
-      agent: "",
-      envelope: undefined,
-    });
+  /** Has private attributes go with public ones, whenever these are sent; left out, those of before. */
+  hide(attributes: Attributes, privateAttributes: Attributes | undefined): void {
+    if (privateAttributes) this.own = privateAttributes;
+    if (Object.keys(this.own).length === 0) return;
+    this.hidden.set(attributes, { plaintext: packAttributes(this.own), agent: "", envelope: undefined });
   }
 
   /** Whether the private attributes that go with these were not yet sealed by this name. */
@@ -164,7 +178,10 @@ export class SealedChannel {
     };
   }
 
-  /** What is sent in the place of `frame`; rejects with `ProtocolError` where that cannot be made. */
+  /**
+   * What is sent in the place of `frame`. Rejects with `ProtocolError` where that cannot be made: `unknown_recipient`
+   * for a live message to somebody who is not among the members, and what `Sealer.seal` throws.
+   */
   ready(frame: ClientFrame, situation: Situation): ClientFrame | Promise<ClientFrame> {
     if (frame.op === "connect" || frame.op === "update") return this.withAttributes(frame, situation.agent);
     if (frame.op !== "send" || !(frame.content instanceof Unsealed)) return frame;
@@ -178,6 +195,7 @@ export class SealedChannel {
     const context: Context = { ...around, sender: situation.agent };
     const recipients = frame.delivery === "live" ? announcedBy(frame.to, situation.members) : [];
     const envelope = this.sealer.seal(frame.delivery ?? "durable", plaintext, context, recipients);
+    this.count.sealed += 1;
     const key = frame.idempotency_key;
     const tag =
       needsRetryTag(frame) && key !== undefined ? await this.keys.retryTag(key, plaintext) : undefined;
@@ -204,10 +222,12 @@ export class SealedChannel {
    * Begins to open what an event carries; nothing, if that is nothing sealed.
    *
    * The function says what is left of it, and notes that in the windows. `epoch` is that of durable messages which are
-   * pushed, `members` are those of the channel.
+   * pushed, `members` gives those of the channel.
    */
-  opened(event: Event, epoch: string, members: readonly Member[]): Promise<() => Opened> | undefined {
+  opened(event: Event, epoch: string, members: () => readonly Member[]): Promise<() => Opened> | undefined {
     if (event.event === "message") {
+      // The media worker has no key.
+      if (event.message.sender === SFU_AGENT) return undefined;
       return this.openMessage(event.message).then((judge) => () => {
         const { message, refused } = judge(epoch);
         return { event: message && { ...event, message }, refused: refused ? [refused] : [] };
@@ -219,36 +239,42 @@ export class SealedChannel {
         const judged = all.map((judge) => judge(reply.epoch));
         const messages = judged.flatMap(({ message }) => message ?? []);
         const refused = judged.flatMap(({ refused: error }) => error ?? []);
-        return { event: { event: "done", handle, reply: { ...reply, messages } }, refused };
+        const page: OpenedHistory = { ...reply, messages, refused };
+        return { event: { event: "done", handle, reply: page }, refused: [] };
       });
     }
     const seen = membersIn(event, members);
     if (!seen?.some((member) => this.isNews(member))) return undefined;
     return Promise.all(seen.map((member) => this.openAttributes(member))).then((all) => () => {
       const refused = all.flatMap((note) => note() ?? []);
-      this.forgetAllBut(members, seen);
+      this.forgetAllBut(members(), seen);
       return { event, refused };
     });
   }
 
   private async openMessage(
     frame: MessageFrame,
-  ): Promise<(epoch: string) => { message?: MessageFrame; refused?: ProtocolError }> {
-    if (frame.sender === SFU_AGENT) return () => ({ message: frame });
+  ): Promise<(epoch: string) => { message?: MessageFrame; refused?: SealingError }> {
     const opening = await this.open(frame);
     return (epoch) => {
       if (opening instanceof ProtocolError) return { refused: this.refusal(opening, frame) };
       const { header, inside } = opening;
       const verdict = this.judge(frame, header, epoch);
-      if (verdict === "ok") return { message: { ...frame, ...inside } };
-      if (verdict !== "dropped") return { refused: this.refusal(new ProtocolError(verdict), frame) };
-      this.dropped += 1;
-      return {};
+      if (verdict === "replayed" || verdict === "reordered") {
+        return { refused: this.refusal(new ProtocolError(verdict), frame) };
+      }
+      if (verdict === "dropped") {
+        this.count.dropped += 1;
+        return {};
+      }
+      this.count.opened += 1;
+      return { message: { ...frame, ...inside } };
     };
   }
 
   private async open(frame: MessageFrame): Promise<Opening<Inside>> {
-    if (frame.sealed === undefined) return new ProtocolError("not_sealed");
+    if (frame.sealed === undefined)
+      return new ProtocolError("not_sealed", "A message came that is not sealed.");
     try {
       return await openMessage(this.keys, frame.delivery, frame.sealed, frame, this.announced);
     } catch (error) {
@@ -264,11 +290,9 @@ export class SealedChannel {
     return offset === undefined ? "reordered" : this.windows.durable(cryptoSession, epoch, offset, counter);
   }
 
-  private refusal(error: ProtocolError, frame: MessageFrame): ProtocolError {
-    this.refused += 1;
-    const { sender, delivery, offset, message_id, time_ms } = frame;
-    const details = { sender, delivery, message_id, time_ms, ...(offset === undefined ? {} : { offset }) };
-    return new ProtocolError(error.code, error.message, { details });
+  private refusal(error: ProtocolError, about: MessageFrame | Member): SealingError {
+    this.count.refused += 1;
+    return new SealingError(error, about);
   }
 
   // --- attributes ----------------------------------------------------------------------------------------
@@ -278,8 +302,8 @@ export class SealedChannel {
     return toHex(sealed_attributes) !== known;
   }
 
-  private async openAttributes(member: Member): Promise<() => ProtocolError | undefined> {
-    const { session_id: sessionId, name: sender, sealed_attributes: sealed } = member;
+  private async openAttributes(member: Member): Promise<() => SealingError | undefined> {
+    const { session_id: sessionId, sealed_attributes: sealed } = member;
     if (!this.isNews(member)) return () => undefined;
     if (sealed.length === 0) {
       return () => {
@@ -289,16 +313,17 @@ export class SealedChannel {
     }
     const opening = await this.openAttributesOf(member);
     return () => {
+      const envelope = toHex(sealed);
       if (opening instanceof ProtocolError) {
-        this.refused += 1;
-        return new ProtocolError(opening.code, opening.message, {
-          details: { sender, delivery: "attributes" },
-        });
+        // From here on it counts as none, and is not told again.
+        this.attributes.set(sessionId, { envelope, inside: {} });
+        return this.refusal(opening, member);
       }
       const { header, inside } = opening;
       if (this.windows.attributes(header.cryptoSession, header.counter) === "ok") {
-        this.attributes.set(sessionId, { envelope: toHex(sealed), inside });
-      } else this.dropped += 1;
+        this.count.opened += 1;
+        this.attributes.set(sessionId, { envelope, inside });
+      } else this.count.dropped += 1;
       return undefined;
     };
   }
@@ -360,17 +385,19 @@ function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
   return (delivery ?? "durable") === "durable" && idempotency_key !== undefined;
 }
 
-/** The crypto-sessions of all sessions that bear one of the names. */
+/** The crypto-sessions of all sessions that bear one of the names; throws `ProtocolError` (`unknown_recipient`). */
 function announcedBy(names: readonly string[] | undefined, members: readonly Member[]): Uint8Array[] {
   const meant = new Set((names ?? []).map((name) => name.normalize("NFC")));
-  return members
-    .filter(({ name, crypto_session }) => meant.has(name) && crypto_session.length === CRYPTO_SESSION_BYTES)
-    .map(({ crypto_session }) => crypto_session);
+  const bearers = members.filter(({ name }) => meant.has(name));
+  const here = new Set(bearers.map(({ name }) => name));
+  const missing = [...meant].filter((name) => !here.has(name));
+  if (missing.length > 0) throw new ProtocolError("unknown_recipient", "", { details: { missing } });
+  return bearers.map(({ crypto_session }) => crypto_session);
 }
 
 /** The members that an event is about. */
-function membersIn(event: Event, members: readonly Member[]): readonly Member[] | undefined {
-  if (event.event === "joined") return members;
+function membersIn(event: Event, members: () => readonly Member[]): readonly Member[] | undefined {
+  if (event.event === "joined") return members();
   if (event.event === "presence") return [...event.presence.joined, ...event.presence.updated];
   if (event.event === "done" && event.reply.op === "members_reply") return event.reply.members;
   return undefined;

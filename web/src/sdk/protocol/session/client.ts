@@ -54,7 +54,7 @@ export interface RequestOptions {
 /**
  * One session of one client. Not reusable once closed.
  *
- * Inputs: `start`, `transportOpened`, `receive`, `heard`, `unreadable`, `transportLost`, `request`, `sendLossy`,
+ * Inputs: `start`, `transportOpened`, `receive`, `heard`, `unreadable`, `transportLost`, `request`, `withdraw`, `sendLossy`,
  * `renew`, `renewFailed`, `reconnectNow`, `tick`, `close`. All take the time in whole milliseconds, which never falls.
  */
 export class ClientSession {
@@ -203,6 +203,12 @@ export class ClientSession {
     const { id: _, ...unasked } = frame;
     this.send(unasked, now);
     return true;
+  }
+
+  /** A request that was given out to be sent under this id cannot be sent: it fails. */
+  withdraw(requestId: number, error: ErrorFrame): void {
+    const request = this.requests.answered(requestId);
+    if (request) this.fail(request, error);
   }
 
   /** A new credential; asked for by `FetchCredential`, or of the user's own accord. */
@@ -402,6 +408,7 @@ export class ClientSession {
     this.lastId = Math.max(this.lastId, frame.received_id);
     this.stableAt = now + this.settings.stableAfterMs;
     this.cursors.joined(frame);
+    this.roster.list(frame.members);
     this.keepalive = new Keepalive(frame.ping_interval_ms, frame.silence_timeout_ms, now);
     if (before?.session_id !== frame.session_id || frame.limits.send_rate_per_s !== this.pace.ratePerS) {
       this.pace = new Pace(frame.limits.send_rate_per_s, now);

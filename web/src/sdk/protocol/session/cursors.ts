@@ -28,7 +28,7 @@ export class Cursors {
   }
 
   /** What `connect` says of them. */
-  resume(token: string): Required<Resume> {
+  resume(token: string): Required<Omit<Resume, "mail_until">> {
     return {
       token,
       epoch: this.epoch,

@@ -10,6 +10,8 @@ import { isSame } from "../values";
 /** The members by session id; the client itself is among them if the server lists it. */
 export class Roster {
   private byId = new Map<string, Member>();
+  /** As the server last listed them, which may be newer: what happened while one was away is told in replays. */
+  private listed = new Map<string, Member>();
 
   /** A copy, by join order. */
   get members(): Member[] {
@@ -18,10 +20,22 @@ export class Roster {
     );
   }
 
+  /** Who is there to be sent something. */
+  get present(): Member[] {
+    return [...this.listed.values()];
+  }
+
+  /** Whom the server lists when a connection begins. */
+  list(members: readonly Member[]): void {
+    this.listed = new Map(members.map((member) => [member.session_id, member]));
+  }
+
   /** What the server pushed. */
   apply(presence: PresenceFrame): void {
-    for (const member of [...presence.joined, ...presence.updated]) this.byId.set(member.session_id, member);
-    for (const departure of presence.left) this.byId.delete(departure.session_id);
+    for (const known of [this.byId, this.listed]) {
+      for (const member of [...presence.joined, ...presence.updated]) known.set(member.session_id, member);
+      for (const departure of presence.left) known.delete(departure.session_id);
+    }
   }
 
   /**
@@ -31,6 +45,7 @@ export class Roster {
    */
   replace(members: readonly Member[], ownSessions: ReadonlySet<string>): PresenceFrame {
     const old = this.byId;
+    this.list(members);
     this.byId = new Map(members.map((member) => [member.session_id, member]));
     const others = members.filter((member) => !ownSessions.has(member.session_id));
     const gone = [...old.values()].filter(
