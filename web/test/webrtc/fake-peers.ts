@@ -1,11 +1,14 @@
 /** Peer connections, tracks and streams as far as a call uses them; the other end is the test. */
 import type { CallEnvironment } from "../../src/sdk/webrtc/environment";
+import type { Order, Report, TransformOptions } from "../../src/sdk/webrtc/frame-kernel";
+import type { FrameWorkerPort } from "../../src/sdk/webrtc/frame-worker";
 import { FakeWorld } from "../agent/fake-world";
 
 export class FakeTrack extends EventTarget {
   readonly kind: string;
   readonly id: string;
   contentHint = "";
+  enabled = true;
   private readonly settings: object;
 
   constructor(kind: string, id = kind, settings: object = {}) {
@@ -58,8 +61,13 @@ export class FakeTransceiver {
   currentDirection: string | null = null;
   readonly kind: string;
   readonly options: Record<string, unknown>;
-  readonly receiver: { readonly track: FakeTrack };
-  readonly sender: { track: FakeTrack | null; replaceTrack: (track: FakeTrack | null) => Promise<void> };
+  readonly receiver: { readonly track: FakeTrack; transform?: TransformOptions };
+  readonly sender: {
+    track: FakeTrack | null;
+    transform?: TransformOptions;
+    replaceTrack: (track: FakeTrack | null) => Promise<void>;
+  };
+  codecs: string[] = [];
   isStopped = false;
 
   constructor(what: FakeTrack | string, options: Record<string, unknown>, count: number) {
@@ -75,6 +83,10 @@ export class FakeTransceiver {
       },
     };
     this.sender = sender;
+  }
+
+  setCodecPreferences(codecs: readonly { readonly mimeType: string }[]): void {
+    this.codecs = codecs.map(({ mimeType }) => mimeType);
   }
 
   stop(): void {
@@ -214,9 +226,38 @@ export class FakePeerConnection {
   }
 }
 
+/** A worker that only notes what it is told; the test reports in its name. */
+export class FakeFrameWorker implements FrameWorkerPort {
+  readonly orders: Order[] = [];
+  isTerminated = false;
+  onmessage: ((event: MessageEvent<Report>) => void) | null = null;
+  onerror: ((event: ErrorEvent) => void) | null = null;
+
+  postMessage(order: Order): void {
+    this.orders.push(structuredClone(order));
+  }
+
+  terminate(): void {
+    this.isTerminated = true;
+  }
+
+  say(report: Report): void {
+    this.onmessage?.({ data: report } as MessageEvent<Report>);
+  }
+
+  /** The newest orders of a kind, by transform. */
+  last(kind: "send" | "carry"): Map<number, unknown> {
+    const orders = this.orders.flatMap((one) =>
+      one.order === kind ? [[one.id, "origin" in one ? one.origin : one.carried] as const] : [],
+    );
+    return new Map(orders);
+  }
+}
+
 /** The emulated world of the agent, with peer connections. */
 export class FakeCallWorld extends FakeWorld implements CallEnvironment {
   readonly peers: FakePeerConnection[] = [];
+  readonly frameWorkers: FakeFrameWorker[] = [];
   private lastId = 0;
 
   newId(): string {
@@ -228,6 +269,28 @@ export class FakeCallWorld extends FakeWorld implements CallEnvironment {
     const peer = new FakePeerConnection(configuration);
     this.peers.push(peer);
     return peer as unknown as RTCPeerConnection;
+  }
+
+  startFrameWorker(): FrameWorkerPort {
+    const worker = new FakeFrameWorker();
+    this.frameWorkers.push(worker);
+    return worker;
+  }
+
+  makeTransform(_worker: FrameWorkerPort, options: TransformOptions): RTCRtpScriptTransform {
+    return options as unknown as RTCRtpScriptTransform;
+  }
+
+  codecs(media: "audio" | "video"): readonly RTCRtpCodec[] {
+    const names = media === "audio" ? ["opus", "red", "PCMU"] : ["H264", "VP8", "rtx", "VP9", "ulpfec"];
+    return names.map((name) => ({ mimeType: `${media}/${name}`, clockRate: 90_000 }));
+  }
+
+  /** The newest worker for frames. */
+  get frameWorker(): FakeFrameWorker {
+    const worker = this.frameWorkers.at(-1);
+    if (!worker) throw new Error("No worker for frames was started.");
+    return worker;
   }
 
   makeStream(): MediaStream {

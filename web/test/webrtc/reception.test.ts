@@ -63,7 +63,15 @@ describe("peers", () => {
         identity: "ann",
         name: "ANN",
         publications: [
-          { id: "ann/cam", identity: "ann", name: "ANN", media: "video", source: "camera", isMuted: true },
+          {
+            id: "ann/cam",
+            identity: "ann",
+            name: "ANN",
+            media: "video",
+            source: "camera",
+            isMuted: true,
+            isSealed: false,
+          },
         ],
       },
       { identity: "bob", name: "BOB", publications: [] },

@@ -13,6 +13,8 @@ function context(timeMs: number): StatsContext {
     data: DATA,
     sentOn: (mid) => (mid === "0" ? OWN : undefined),
     receivedOn: (mid) => (mid === "1" ? ANN : undefined),
+    framesSealedOn: (mid) => (mid === "0" ? 58 : 0),
+    encryptionOf: (id) => ({ state: id === ANN.id ? "sealed" : "open", opened: 60, refused: 1 }),
   };
 }
 
@@ -103,6 +105,7 @@ describe("stats", () => {
         jitterMs: 4,
         roundTripMs: 20,
         limitedBy: "bandwidth",
+        framesSealed: 58,
       },
     ]);
     expect(stats.received).toMatchObject([
@@ -113,6 +116,9 @@ describe("stats", () => {
         framesDecoded: 60,
         keyFrames: 2,
         jitterBufferMs: 50,
+        encryption: "sealed",
+        framesOpened: 60,
+        framesRefused: 1,
       },
     ]);
     expect(stats.data).toEqual(DATA);

@@ -18,7 +18,9 @@ import type {
   SpeakersSignal,
 } from "../protocol/signals.gen";
 import { decodeData, type Incoming, Outbox, type Waiting } from "./delivery";
+import { CallEncryption } from "./encryption";
 import type { CallEnvironment } from "./environment";
+import type { EncryptionState } from "./frame-sealing";
 import { Negotiation } from "./negotiation";
 import { PeerConnection } from "./peer-connection";
 import type { Local } from "./publications";
@@ -27,7 +29,7 @@ import type { CallState } from "./records";
 import { type Path, Recovery, type Step } from "./recovery";
 
 /** Refusals of an offer for what is published in it; without that it may go through. */
-const OF_PUBLICATIONS = new Set(["codec_not_supported", "forbidden", "too_many_tracks"]);
+const OF_PUBLICATIONS = new Set(["codec_not_supported", "e2ee_codec", "forbidden", "too_many_tracks"]);
 
 /** Whoever is told what happens in the call. */
 export interface CallListener {
@@ -35,6 +37,7 @@ export interface CallListener {
   received(events: readonly ReceptionEvent[]): void;
   speakersChanged(speakers: SpeakersSignal["speakers"]): void;
   data(message: Incoming, isLossy: boolean): void;
+  encryptionChanged(publication: string, state: EncryptionState): void;
   failed(error: ProtocolError): void;
 }
 
@@ -42,6 +45,7 @@ export class Call {
   readonly reception = new Reception();
   readonly publications = new Set<Local>();
   readonly outbox = new Outbox();
+  readonly encryption: CallEncryption;
   connection: PeerConnection | undefined;
   private readonly agent: AgentConnection;
   private readonly environment: CallEnvironment;
@@ -58,17 +62,24 @@ export class Call {
     agent: AgentConnection,
     environment: CallEnvironment,
     configuration: RTCConfiguration,
+    e2ee: boolean | undefined,
     listener: CallListener,
   ) {
     this.agent = agent;
     this.environment = environment;
     this.configuration = configuration;
     this.listener = listener;
+    this.encryption = new CallEncryption(agent, e2ee, environment, {
+      stateChanged: (publication, state) => listener.encryptionChanged(publication, state),
+      failed: ({ code, message }) => this.end(code, message),
+    });
     this.recovery = new Recovery(() => environment.random());
     this.stops = [
       agent.on("signal", (message) => this.signalled(message)),
       agent.on("state", (state) => this.agentIs(state)),
       agent.on("connect", ({ isFirst, liveRecovered }) => {
+        const isRenamed = this.encryption.isRenamed();
+        if (!isFirst && isRenamed) this.sealAnew();
         if (!isFirst && !liveRecovered) this.resync();
       }),
       environment.onWake(() => this.follow(this.recovery.wake())),
@@ -200,8 +211,9 @@ export class Call {
   }
 
   private received(events: readonly ReceptionEvent[]): void {
-    this.listener.received(events);
     const { connection } = this;
+    connection?.announce((mid) => this.reception.carriedBy(mid));
+    this.listener.received(events);
     if (!connection) return;
     const counts = connection.slotCounts;
     const wanted = this.reception.slotsWanted(counts, this.agent.identity);
@@ -230,7 +242,9 @@ export class Call {
     const isCurrent = (): boolean => connection === this.connection;
     let connection: PeerConnection;
     try {
-      connection = new PeerConnection(this.environment, this.configuration, this.publications, FIRST_SLOTS, {
+      const frames = this.encryption.frames();
+      const { environment, configuration, publications } = this;
+      connection = new PeerConnection(environment, configuration, publications, FIRST_SLOTS, frames, {
         pathChanged: (path) => isCurrent() && this.pathIs(path),
         broken: () =>
           isCurrent() && this.follow(this.lost("connection_lost", "The SFU closed the connection.")),
@@ -269,6 +283,7 @@ export class Call {
     this.listener.received(this.reception.finish());
     this.connection?.close();
     this.connection = undefined;
+    this.encryption.close();
     const { code, why } = this.state;
     const error = new ProtocolError(code, why);
     for (const { settle } of this.outbox.clear()) settle(error);
@@ -308,10 +323,25 @@ export class Call {
     else this.end(code, message);
   }
 
+  /** Frames go under the agent's new names from now on, and the SFU is told. */
+  private sealAnew(): void {
+    if (!this.encryption.isOn) return;
+    this.connection?.sealAs(this.agent.agentName, this.agent.identity, true);
+    this.offerAgain();
+  }
+
   private async answered({ sdp }: AnswerSignal): Promise<void> {
     const { connection } = this;
     if (!connection) return;
     try {
+      this.encryption.check();
+    } catch (error) {
+      const { code, message } = errorOf(error);
+      this.end(code, message);
+      return;
+    }
+    try {
+      connection.sealAs(this.agent.agentName, this.agent.identity, false);
       const { taken, rejected } = await connection.answer(sdp);
       if (connection !== this.connection) return;
       for (const publication of taken) if (!publication.isPublished) publication.taken();

@@ -1,5 +1,5 @@
 /**
- * What a call takes from the platform beyond clock and chance: peer connections, streams, ids.
+ * What a call takes from the platform beyond clock and chance: peer connections, streams, ids, the worker for frames.
  *
  * Owns the seam at which tests put fakes in their place.
  */
@@ -7,8 +7,9 @@
 import { browserPlatform, type Platform } from "../agent/platform";
 import { randomBytes, toHex } from "../crypto/bytes";
 import { ProtocolError } from "../protocol/errors";
+import { browserFrameWorkerMaker, type FrameWorkerMaker } from "./frame-worker";
 
-export interface CallEnvironment extends Platform {
+export interface CallEnvironment extends Platform, FrameWorkerMaker {
   /** An id that nobody has used. */
   newId(): string;
   /** Throws `ProtocolError` (`not_supported`) where the browser has none. */
@@ -18,6 +19,7 @@ export interface CallEnvironment extends Platform {
 
 export const browserCallEnvironment: CallEnvironment = {
   ...browserPlatform,
+  ...browserFrameWorkerMaker,
   newId: () => toHex(randomBytes(8)),
   openPeerConnection(configuration) {
     if (typeof RTCPeerConnection === "undefined") {

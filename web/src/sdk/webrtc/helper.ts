@@ -24,6 +24,8 @@ import type {
   ActiveSpeaker,
   CallState,
   DataEvent,
+  EncryptionEvent,
+  EncryptionState,
   Peer,
   RemotePublication,
   TrackEvent,
@@ -39,6 +41,12 @@ export interface WebRTCOptions {
   /** STUN and TURN servers, if the media worker cannot be reached directly. */
   readonly iceServers?: readonly RTCIceServer[] | undefined;
   readonly iceTransportPolicy?: RTCIceTransportPolicy | undefined;
+  /**
+   * Whether frames are end-to-end encrypted, so that the server cannot see or hear them. By default they are if the channel
+   * is sealed. False switches it off: who has it on is not seen or heard then, and sees and hears nothing of this side.
+   * True asks for it in an open channel, which has to have a password.
+   */
+  readonly e2ee?: boolean | undefined;
 }
 
 /** What `sendData` takes besides the payload. */
@@ -59,6 +67,8 @@ export interface WebRTCEvents {
   readonly activeSpeaker: readonly ActiveSpeaker[];
   readonly data: DataEvent;
   readonly state: CallState;
+  /** The encryption of a received publication stands otherwise than before. */
+  readonly encryptionState: EncryptionEvent;
   /** The own publications changed: one was taken, refused or has ended. */
   readonly publications: readonly LocalPublication[];
   readonly error: ProtocolError;
@@ -77,6 +87,7 @@ export class WebRTCHelper {
   onActiveSpeaker: ((speakers: readonly ActiveSpeaker[]) => unknown) | null = null;
   onPeers: ((peers: readonly Peer[]) => unknown) | null = null;
   onState: ((state: CallState) => unknown) | null = null;
+  onEncryptionState: ((state: EncryptionState, publication: RemotePublication) => unknown) | null = null;
   onError: ((error: ProtocolError) => unknown) | null = null;
 
   private readonly agent: AgentConnection;
@@ -95,7 +106,7 @@ export class WebRTCHelper {
     options: WebRTCOptions = {},
     environment: CallEnvironment = browserCallEnvironment,
   ) {
-    const { mode = "sfu", iceServers, iceTransportPolicy } = options;
+    const { mode = "sfu", iceServers, iceTransportPolicy, e2ee } = options;
     if (mode !== "sfu") {
       throw new ProtocolError("not_supported", `There is no mode "${String(mode)}" here; "sfu" is the one.`);
     }
@@ -106,7 +117,7 @@ export class WebRTCHelper {
       ...(iceServers ? { iceServers: [...iceServers] } : {}),
       ...(iceTransportPolicy ? { iceTransportPolicy } : {}),
     };
-    this.call = new Call(agent, environment, configuration, {
+    this.call = new Call(agent, environment, configuration, e2ee, {
       stateChanged: (state) => this.emitter.emit("state", state, this.onState),
       received: (events) => this.happened(events),
       speakersChanged: (speakers) => {
@@ -118,6 +129,7 @@ export class WebRTCHelper {
         this.emitter.emit("activeSpeaker", named, this.onActiveSpeaker);
       },
       data: (message, isLossy) => this.arrived(message, isLossy),
+      encryptionChanged: (id, state) => this.encryptionChanged(id, state),
       failed: (error) => this.fail(error),
     });
   }
@@ -131,6 +143,16 @@ export class WebRTCHelper {
 
   get isConnected(): boolean {
     return this.state.name === "connected";
+  }
+
+  /** Whether what is sent is end-to-end encrypted, and nothing else is shown. */
+  get isEncrypted(): boolean {
+    return this.call.encryption.isOn;
+  }
+
+  /** How the end-to-end encryption of somebody's publication stands; only of `open` and `sealed` ones anything comes. */
+  encryptionOf(publication: RemotePublication): EncryptionState {
+    return this.call.encryption.stateOf(publication);
   }
 
   /** Everybody else in the call. */
@@ -248,6 +270,7 @@ export class WebRTCHelper {
     const { connection } = this.call;
     const report = new Map<string, { id: string; type: string }>();
     for (const entry of (await connection?.report())?.values() ?? []) report.set(entry.id, entry);
+    const frames = await this.call.encryption.counts();
     const data: DataStats = { ...this.figures, waitingBytes: this.call.outbox.waitingBytes };
     const { identity, agentName: name } = this.agent;
     const { stats, counters } = statsOf(
@@ -261,6 +284,13 @@ export class WebRTCHelper {
           return local && { id: local.id, source: local.source, isMuted: local.isMuted, identity, name };
         },
         receivedOn: (mid) => this.call.reception.carriedBy(mid),
+        framesSealedOn: (mid) => frames?.sealed.get(connection?.sealingTransformOn(mid) ?? 0) ?? 0,
+        encryptionOf: (id) => {
+          const publication = this.call.reception.publication(id);
+          const state = publication ? this.encryptionOf(publication) : "open";
+          const { opened = 0, refused = 0 } = frames?.received.get(id) ?? {};
+          return { state, opened, refused };
+        },
       },
       this.counters,
     );
@@ -383,6 +413,14 @@ export class WebRTCHelper {
     this.streams.remove(received.publication, track);
     const assigned = this.onTrackEnded;
     this.emitter.emit("trackEnded", { track, info }, assigned && (() => assigned(track, info)));
+  }
+
+  private encryptionChanged(id: string, state: EncryptionState): void {
+    const publication = this.call.reception.publication(id);
+    if (!publication) return;
+    const assigned = this.onEncryptionState;
+    const event = { publication, state };
+    this.emitter.emit("encryptionState", event, assigned && (() => assigned(state, publication)));
   }
 
   private fail(error: ProtocolError): void {

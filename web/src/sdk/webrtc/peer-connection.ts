@@ -8,10 +8,11 @@
 import type { OfferedTrack } from "../protocol/signals.gen";
 import { CHANNEL_BYTES } from "./delivery";
 import type { CallEnvironment } from "./environment";
+import type { FrameWorker } from "./frame-worker";
 import type { Described } from "./negotiation";
 import type { Local } from "./publications";
 import type { SlotCounts } from "./reception";
-import type { MediaKind } from "./records";
+import type { MediaKind, RemotePublication } from "./records";
 import type { Path } from "./recovery";
 
 /** Whoever is told what happens to the connection. */
@@ -30,22 +31,29 @@ const PATHS: Readonly<Partial<Record<RTCPeerConnectionState, Path>>> = {
   failed: "down",
 };
 
-interface Slot {
+/** An m-line that sends or receives. */
+interface Line {
   readonly media: MediaKind;
   readonly transceiver: RTCRtpTransceiver;
+  /** Its transform in the worker, if its frames are end-to-end encrypted. */
+  readonly transform: number | undefined;
 }
 
 export class PeerConnection {
   private readonly native: RTCPeerConnection;
   private readonly listener: ConnectionListener;
+  /** What frames go through, if they are end-to-end encrypted. */
+  private readonly frames: FrameWorker | undefined;
   private readonly reliable: RTCDataChannel;
   private readonly lossy: RTCDataChannel;
-  private readonly senders = new Map<Local, RTCRtpTransceiver>();
+  private readonly senders = new Map<Local, Line>();
   /** What the last offer named. */
   private offered = new Set<Local>();
-  private readonly slots: Slot[] = [];
+  /** What is sealed under a name. */
+  private readonly named = new Set<Local>();
+  private readonly slots: Line[] = [];
   /** M-lines whose publication ended; each may carry another of its kind. */
-  private readonly free: Slot[] = [];
+  private readonly free: Line[] = [];
   private isClosed = false;
 
   /** The m-lines come in this order: publications, slots, data. */
@@ -54,9 +62,11 @@ export class PeerConnection {
     configuration: RTCConfiguration,
     publications: Iterable<Local>,
     slots: SlotCounts,
+    frames: FrameWorker | undefined,
     listener: ConnectionListener,
   ) {
     this.listener = listener;
+    this.frames = frames;
     this.native = environment.openPeerConnection({ bundlePolicy: "max-bundle", ...configuration });
     this.native.onconnectionstatechange = () => this.stateChanged();
     for (const publication of publications) this.send(publication);
@@ -74,14 +84,25 @@ export class PeerConnection {
     await this.native.setLocalDescription(await this.native.createOffer({ iceRestart: isIceRestart }));
     const tracks: OfferedTrack[] = [];
     this.offered = new Set();
-    for (const [publication, { mid }] of this.senders) {
+    for (const [publication, { transceiver, transform }] of this.senders) {
+      const { mid } = transceiver;
       const { id, source, isMuted } = publication;
       if (mid === null) continue;
-      tracks.push({ mid, publication: id, source, is_muted: isMuted });
+      const is_sealed = transform !== undefined;
+      tracks.push({ mid, publication: id, source, is_muted: isMuted, ...(is_sealed ? { is_sealed } : {}) });
       this.offered.add(publication);
     }
     const slots = this.slots.flatMap(({ transceiver: { mid } }) => (mid === null ? [] : [mid]));
     return { sdp: this.native.localDescription?.sdp ?? "", tracks, slots };
+  }
+
+  /** Has what is sent sealed under these names, and not before; `isAnew`: also what was sealed under others. */
+  sealAs(sender: string, identity: string, isAnew: boolean): void {
+    for (const [publication, { transform }] of this.senders) {
+      if (transform === undefined || (this.named.has(publication) && !isAnew)) continue;
+      this.named.add(publication);
+      this.frames?.send(transform, { sender, publication: `${identity}/${publication.id}` });
+    }
   }
 
   /** Applies the answer to the last offer; gives the publications that it takes, and those that it does not. */
@@ -90,7 +111,7 @@ export class PeerConnection {
     const taken: Local[] = [];
     const rejected: Local[] = [];
     for (const publication of this.offered) {
-      const direction = this.senders.get(publication)?.currentDirection;
+      const direction = this.senders.get(publication)?.transceiver.currentDirection;
       if (direction) (direction === "sendonly" ? taken : rejected).push(publication);
     }
     return { taken, rejected };
@@ -114,9 +135,9 @@ export class PeerConnection {
   send(publication: Local): void {
     const { track, media, isMuted, maxBitsPerS } = publication;
     const at = this.free.findIndex((slot) => slot.media === media);
-    const used = at < 0 ? undefined : this.free.splice(at, 1)[0]?.transceiver;
+    const used = at < 0 ? undefined : this.free.splice(at, 1)[0];
     if (used) {
-      used.direction = "sendonly";
+      used.transceiver.direction = "sendonly";
       this.senders.set(publication, used);
       this.attach(publication);
       return;
@@ -125,27 +146,34 @@ export class PeerConnection {
       direction: "sendonly",
       ...(maxBitsPerS === undefined ? {} : { sendEncodings: [{ maxBitrate: maxBitsPerS }] }),
     });
-    this.senders.set(publication, transceiver);
+    this.senders.set(publication, {
+      media,
+      transceiver,
+      transform: this.frames?.sealing(transceiver, media),
+    });
   }
 
   /** Sends the publication's track as it is now, or nothing while it is muted. */
   attach(publication: Local): void {
-    const sender = this.senders.get(publication)?.sender;
+    const sender = this.senders.get(publication)?.transceiver.sender;
     // A connection that was closed meanwhile refuses; it has nothing to send any more.
     sender?.replaceTrack(publication.isMuted ? null : publication.track).catch(() => undefined);
   }
 
   /** Takes the m-line from a publication. */
   retire(publication: Local): void {
-    const transceiver = this.senders.get(publication);
+    const line = this.senders.get(publication);
     this.senders.delete(publication);
     this.offered.delete(publication);
-    if (!transceiver || this.isClosed) return;
+    this.named.delete(publication);
+    if (!line || this.isClosed) return;
+    const { transceiver, transform } = line;
+    if (transform !== undefined) this.frames?.send(transform, undefined);
     transceiver.sender.replaceTrack(null).catch(() => undefined);
     if (transceiver.mid === null) transceiver.stop();
     else {
       transceiver.direction = "inactive";
-      this.free.push({ media: publication.media, transceiver });
+      this.free.push(line);
     }
   }
 
@@ -161,7 +189,7 @@ export class PeerConnection {
     for (const media of ["video", "audio"] as const) {
       for (let count = this.slotCounts[media]; count < wanted[media]; count++) {
         const transceiver = this.native.addTransceiver(media, { direction: "recvonly" });
-        this.slots.push({ media, transceiver });
+        this.slots.push({ media, transceiver, transform: this.frames?.opening(transceiver, media) });
       }
     }
   }
@@ -169,6 +197,22 @@ export class PeerConnection {
   /** The track of a slot. */
   trackOf(mid: string): MediaStreamTrack | undefined {
     return this.slots.find(({ transceiver }) => transceiver.mid === mid)?.transceiver.receiver.track;
+  }
+
+  /** Says what each slot carries, so that its frames are opened as that. */
+  announce(carriedBy: (mid: string) => RemotePublication | undefined): void {
+    for (const { transceiver, transform } of this.slots) {
+      const carried = transceiver.mid === null ? undefined : carriedBy(transceiver.mid);
+      if (transform === undefined) {
+        // What is sealed would be noise.
+        if (carried) transceiver.receiver.track.enabled = !carried.isSealed;
+      } else {
+        this.frames?.carry(
+          transform,
+          carried && { sender: carried.name, publication: carried.id, isSealed: carried.isSealed },
+        );
+      }
+    }
   }
 
   // --- data ------------------------------------------------------------------------------------------------
@@ -187,8 +231,16 @@ export class PeerConnection {
 
   /** Which publication an m-line sends. */
   publicationOn(mid: string): Local | undefined {
-    for (const [publication, transceiver] of this.senders) if (transceiver.mid === mid) return publication;
+    for (const [publication, { transceiver }] of this.senders) {
+      if (transceiver.mid === mid) return publication;
+    }
     return undefined;
+  }
+
+  /** The transform of an m-line that sends. */
+  sealingTransformOn(mid: string): number | undefined {
+    const lines = [...this.senders.values()];
+    return lines.find(({ transceiver }) => transceiver.mid === mid)?.transform;
   }
 
   get state(): RTCPeerConnectionState {

@@ -160,6 +160,7 @@ export class Reception {
   }
 }
 
-function remote({ publication, participant, name, media, source, is_muted }: Publication): RemotePublication {
-  return { id: publication, identity: participant, name, media, source, isMuted: is_muted };
+function remote(one: Publication): RemotePublication {
+  const { publication: id, participant: identity, name, media, source } = one;
+  return { id, identity, name, media, source, isMuted: one.is_muted, isSealed: one.is_sealed };
 }

@@ -5,6 +5,9 @@
  */
 
 import type { Publication } from "../protocol/signals.gen";
+import type { EncryptionState } from "./frame-sealing";
+
+export type { EncryptionState };
 
 export type MediaKind = "audio" | "video";
 /** What a track shows or plays. */
@@ -22,6 +25,8 @@ export interface RemotePublication {
   readonly source: Source;
   /** They send nothing on it for now. */
   readonly isMuted: boolean;
+  /** They say that it is end-to-end encrypted; what came of it `encryptionOf` tells. */
+  readonly isSealed: boolean;
 }
 
 /** Somebody else in the call, with or without publications. */
@@ -46,6 +51,12 @@ export interface TrackInfo {
 export interface TrackEvent {
   readonly track: MediaStreamTrack;
   readonly info: TrackInfo;
+}
+
+/** How the end-to-end encryption of a received publication stands, as listeners of `encryptionState` get it. */
+export interface EncryptionEvent {
+  readonly publication: RemotePublication;
+  readonly state: EncryptionState;
 }
 
 /** One who speaks now. */

@@ -5,6 +5,8 @@
  * for a report. What a browser does not say is `undefined`; rates are those since the stats before, and 0 at first.
  */
 
+import type { ReceivedCounts } from "./frame-kernel";
+import type { EncryptionState } from "./frame-sealing";
 import type { CallStateName, MediaKind, Source } from "./records";
 
 /** How the connection to the SFU goes. */
@@ -54,6 +56,8 @@ export interface SentStats extends StreamStats {
   readonly framesEncoded: number | undefined;
   readonly packetsResent: number | undefined;
   readonly roundTripMs: number | undefined;
+  /** Frames that were end-to-end encrypted; none is sent otherwise where that is on. */
+  readonly framesSealed: number;
   /** Why it is not better: `none`, `cpu`, `bandwidth` or `other`. */
   readonly limitedBy: string | undefined;
 }
@@ -69,6 +73,10 @@ export interface ReceivedStats extends StreamStats {
   readonly audioEnergy: number | undefined;
   /** How long packets wait before they are played, on average. */
   readonly jitterBufferMs: number | undefined;
+  readonly encryption: EncryptionState;
+  readonly framesOpened: number;
+  /** Dropped ones: they could not be opened, were replayed, or were not sealed although this side encrypts. */
+  readonly framesRefused: number;
 }
 
 /** Data messages since the helper began. */
@@ -107,6 +115,9 @@ export interface StatsContext {
   readonly data: DataStats;
   readonly sentOn: (mid: string) => StatsSubject | undefined;
   readonly receivedOn: (mid: string) => StatsSubject | undefined;
+  readonly framesSealedOn: (mid: string) => number;
+  /** By the id of the publication. */
+  readonly encryptionOf: (id: string) => ReceivedCounts;
 }
 
 /** The members of the browser's entries that are read here. */
@@ -214,6 +225,7 @@ function sentStats(entry: Entry, entries: Entries, context: StatsContext, rates:
       framesEncoded: figure(entry, "framesEncoded"),
       packetsResent: figure(entry, "retransmittedPacketsSent"),
       roundTripMs: ms(remote, "roundTripTime"),
+      framesSealed: context.framesSealedOn(text(entry, "mid") ?? ""),
       limitedBy: text(entry, "qualityLimitationReason"),
     },
   ];
@@ -225,6 +237,7 @@ function receivedStats(entry: Entry, entries: Entries, context: StatsContext, ra
   const bytes = count(entry, "bytesReceived");
   const emitted = figure(entry, "jitterBufferEmittedCount");
   const delay = figure(entry, "jitterBufferDelay");
+  const { state: encryption, opened, refused } = context.encryptionOf(subject.id);
   return [
     {
       ...common(entry, entries, subject),
@@ -241,6 +254,9 @@ function receivedStats(entry: Entry, entries: Entries, context: StatsContext, ra
       framesDropped: figure(entry, "framesDropped"),
       keyFrames: figure(entry, "keyFramesDecoded"),
       audioEnergy: figure(entry, "totalAudioEnergy"),
+      encryption,
+      framesOpened: opened,
+      framesRefused: refused,
       jitterBufferMs: emitted && delay !== undefined ? Math.round((delay / emitted) * 1_000) : undefined,
     },
   ];

@@ -7,7 +7,16 @@ const STREAM = {} as MediaStream;
 
 function publication(id: string, changes: Partial<RemotePublication> = {}): RemotePublication {
   const identity = id.split("/")[0] ?? "";
-  return { id, identity, name: identity, media: "video", source: "camera", isMuted: false, ...changes };
+  return {
+    id,
+    identity,
+    name: identity,
+    media: "video",
+    source: "camera",
+    isMuted: false,
+    isSealed: false,
+    ...changes,
+  };
 }
 
 const camera = publication("ann/cam");
