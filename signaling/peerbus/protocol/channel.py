@@ -28,6 +28,8 @@ LINEAGE_SECRET_BYTES: Final = 16
 
 SERVICE_PREFIX: Final = "peerbus:"
 """Names of agents and channels that begin with it, in any case, belong to the server's own services."""
+SESSION_PREFIX: Final = "peerbus:session/"
+"""Begins the address of one session, where a name could stand; no service is called so."""
 PUBLIC_SCOPE: Final = "public"
 """The scope that all projects share."""
 
@@ -141,6 +143,26 @@ def lineage_identity(lineage_hash: bytes) -> str:
 def name_identity(claimed_name: str) -> str:
     """Who the bearer of a claimed name is, on whatever device: `name:` and the name in NFC."""
     return "name:" + check_agent_name(claimed_name, service=is_service_name(claimed_name))
+
+
+def is_name_identity(identity: str) -> bool:
+    """Whether somebody is known by a claimed name."""
+    return identity.startswith("name:")
+
+
+def claimed_name(identity: str) -> str:
+    """The name that was claimed; the opposite of `name_identity`."""
+    return identity.removeprefix("name:")
+
+
+def session_address(session_id: str) -> str:
+    """What stands in `to` for one session alone, when several bear its name."""
+    return SESSION_PREFIX + session_id
+
+
+def addressed_session(written: str) -> str | None:
+    """The id of the session that is meant in `to`, if it is not a name."""
+    return written[len(SESSION_PREFIX) :] if written.startswith(SESSION_PREFIX) else None
 
 
 def _check_name(name: str, kind: str, max_chars: int) -> str:

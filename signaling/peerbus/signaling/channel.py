@@ -31,6 +31,7 @@ class Channel:
         "by_lineage",
         "by_name",
         "changes_under_way",
+        "claims",
         "epoch",
         "has_password",
         "head",
@@ -70,7 +71,10 @@ class Channel:
         self.tail = state.tail
         self.is_locked = state.locked
         self.members: Final[dict[str, Member]] = {}
-        self.by_name: Final[dict[str, Member]] = {}
+        self.by_name: Final[dict[str, list[Member]]] = {}
+        """The sessions that bear a name, the oldest first: one, unless the name is claimed."""
+        self.claims = state.claims
+        """The identities that are claimed here, whether they are here or not."""
         self.by_lineage: Final[dict[bytes, Member]] = {}
         self.kicked: Final[set[str]] = set()
         self.changes_under_way = 0
@@ -81,6 +85,11 @@ class Channel:
         self._joined: dict[str, MemberInfo] = {}
         self._updated: dict[str, MemberInfo] = {}
         self._left: list[Departure] = []
+
+    def note_claims(self, claims: frozenset[str]) -> None:
+        """Identities that the log knows to be claimed."""
+        if not claims <= self.claims:
+            self.claims |= claims
 
     def trim_below(self) -> int | None:
         """The offset below which the project's quota wants messages gone; None while there is room."""
@@ -114,7 +123,7 @@ class Channel:
     def add(self, member: Member) -> None:
         """A new member; told to the others by the next `presence_to_tell`."""
         self.members[member.session.session_id] = member
-        self.by_name[member.name] = member
+        self.by_name.setdefault(member.name, []).append(member)
         self.by_lineage[member.lineage] = member
         self._joined[member.session.session_id] = member.info
 
@@ -122,7 +131,10 @@ class Channel:
         """The member is gone."""
         session_id = member.session.session_id
         del self.members[session_id]
-        del self.by_name[member.name]
+        bearers = self.by_name[member.name]
+        bearers.remove(member)
+        if not bearers:
+            del self.by_name[member.name]
         del self.by_lineage[member.lineage]
         self._updated.pop(session_id, None)
         # Told even where the join was not told yet: the newcomers of the same moment know it from their snapshot.

@@ -15,7 +15,7 @@ from peerbus.protocol.messages import Closing, Send
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.audit_entry import AuditAction
 from peerbus.signaling.channel import Channel
-from peerbus.signaling.log.interface import Append, ChannelKey, Range
+from peerbus.signaling.log.interface import Append, ChannelKey, MailRead, Range
 from peerbus.signaling.member import Member
 
 
@@ -66,6 +66,12 @@ class TrimEffect(Struct, frozen=True):
     before: int
 
 
+class MailReadEffect(Struct, frozen=True):
+    """Take read mail out of a mailbox, soon. There is no answer: what fails is shown again to who connects next."""
+
+    read: MailRead
+
+
 class RenewEffect(Struct, frozen=True):
     """Verify a new credential for a member; then `Hub.renewed` or `Hub.renewal_failed`."""
 
@@ -98,5 +104,12 @@ class CloseEffect(Struct, frozen=True):
 
 
 Effect: TypeAlias = (
-    AppendEffect | ReadEffect | LockEffect | TrimEffect | RenewEffect | CloseEffect | AuditEffect
+    AppendEffect
+    | ReadEffect
+    | LockEffect
+    | TrimEffect
+    | MailReadEffect
+    | RenewEffect
+    | CloseEffect
+    | AuditEffect
 )

@@ -16,6 +16,7 @@ from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from peerbus.protocol.addressing import check_address, compile_filter, name_of
+from peerbus.protocol.channel import addressed_session, claimed_name
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.messages import Filter, Message, Send
 from peerbus.signaling.channel import Channel
@@ -44,17 +45,23 @@ _FINGERPRINT_BYTES: Final = 16
 
 def resolve(channel: Channel, sender: Member, frame: Send, *, max_recipients: int) -> list[Member] | None:
     """
-    The members a message is for, now; None means everyone.
+    The sessions that a live or lossy message is for, now; None means everyone.
 
     Raises `ProtocolError`: `bad_filter`, `bad_request`, or `unknown_recipient` naming who is missing.
     """
     check_address(frame.to, frame.filter, max_recipients=max_recipients)
     if frame.to is not UNSET:
-        named = {name_of(name): name for name in frame.to}
-        missing = [name for canonical, name in named.items() if canonical not in channel.by_name]
+        meant: dict[str, Member] = {}
+        missing = []
+        for written in frame.to:
+            sessions = _sessions(channel, written)
+            if not sessions:
+                missing.append(written)
+            for member in sessions:
+                meant[member.session.session_id] = member
         if missing:
             raise ProtocolError(ErrorCode.UNKNOWN_RECIPIENT, details={"missing": missing})
-        return [channel.by_name[name] for name in named]
+        return list(meant.values())
     if frame.filter is not UNSET:
         matches = compile_filter(frame.filter)
         return [
@@ -63,11 +70,64 @@ def resolve(channel: Channel, sender: Member, frame: Send, *, max_recipients: in
     return None
 
 
+def _sessions(channel: Channel, written: str) -> list[Member]:
+    """The sessions that somebody means who writes a name, or the address of a session, into `to`."""
+    session_id = addressed_session(written)
+    if session_id is None:
+        return channel.by_name.get(name_of(written), [])
+    member = channel.members.get(session_id)
+    return [] if member is None else [member]
+
+
+def identities(
+    channel: Channel, sender: Member, frame: Send, *, max_recipients: int
+) -> tuple[str, ...] | None:
+    """
+    Who a durable message is for, now, whoever is claimed included even while away; None means everyone.
+
+    Raises `ProtocolError`: `bad_filter`, `bad_request`, or `unknown_recipient` naming who is missing.
+    """
+    check_address(frame.to, frame.filter, max_recipients=max_recipients)
+    if frame.to is not UNSET:
+        return _named_identities(channel, frame.to)
+    if frame.filter is UNSET:
+        return None
+    matches = compile_filter(frame.filter)
+    present = [one.identity for one in channel.members.values() if one is not sender and matches(one.name)]
+    claimed = {identity: claimed_name(identity) for identity in channel.claims}
+    away = [identity for identity, name in claimed.items() if name not in channel.by_name and matches(name)]
+    if len(away) > max_recipients:
+        raise ProtocolError(
+            ErrorCode.BAD_REQUEST,
+            f"The filter means {len(away)} mailboxes of members who are away; at most {max_recipients} are taken.",
+        )
+    return tuple(dict.fromkeys([*present, *sorted(away)]))
+
+
+def _named_identities(channel: Channel, to: list[str]) -> tuple[str, ...]:
+    meant: dict[str, None] = {}
+    missing = []
+    for written in to:
+        if addressed_session(written) is not None:
+            text = "One session is addressed by live and lossy messages; what is kept is for a name."
+            raise ProtocolError(ErrorCode.BAD_REQUEST, text)
+        name = name_of(written)
+        bearers = channel.by_name.get(name)
+        identity = bearers[0].identity if bearers else f"name:{name}"
+        if bearers or identity in channel.claims:
+            meant[identity] = None
+        else:
+            missing.append(written)
+    if missing:
+        raise ProtocolError(ErrorCode.UNKNOWN_RECIPIENT, details={"missing": missing})
+    return tuple(meant)
+
+
 def append_of(
     channel: Channel,
     sender: Member,
     frame: Send,
-    recipients: list[Member] | None,
+    recipients: tuple[str, ...] | None,
     now_ms: int,
     *,
     is_retry: bool = False,
@@ -95,7 +155,7 @@ def append_of(
         channel=channel.key,
         identity=sender.identity,
         sender=sender.name,
-        recipients=None if recipients is None else tuple(member.identity for member in recipients),
+        recipients=recipients,
         type=frame.type,
         custom_event_type=custom,
         body=body,
@@ -103,6 +163,8 @@ def append_of(
         idempotency_key=key,
         fingerprint=fingerprint,
         is_retry=is_retry,
+        author=None if sender.author == sender.identity else sender.author,
+        needs_room=frame.to is not UNSET,
     )
 
 
@@ -192,13 +254,13 @@ def passing_message(sender: Member, frame: Send, message_id: str, now_ms: int) -
 
 
 def wanting(
-    members: Iterable[Member], sender_identity: str, type_: str, custom_event_type: str | None
+    members: Iterable[Member], author: str, type_: str, custom_event_type: str | None
 ) -> list[Member]:
-    """Those of the members who get a message of this type from that sender."""
+    """Those of the members who get a message of this type from that author."""
     return [
         member
         for member in members
-        if (member.wants_all or member.wants(type_, custom_event_type)) and member.identity != sender_identity
+        if (member.wants_all or member.wants(type_, custom_event_type)) and member.author != author
     ]
 
 
@@ -210,4 +272,5 @@ def readers(channel: Channel, append: Append) -> list[Member]:
         # The one predicate of the log, over an entry that differs from the stored one only in what it ignores.
         entry = Entry(0, 0, append.identity, append.sender, recipients, append.type, None, b"")
         members = [member for member in members if visible(entry, member.identity)]
-    return wanting(members, append.identity, append.type, append.custom_event_type)
+    author = append.identity if append.author is None else append.author
+    return wanting(members, author, append.type, append.custom_event_type)

@@ -14,6 +14,7 @@ from typing import Any, Final
 from msgspec import UNSET, UnsetType
 
 from peerbus.protocol.addressing import name_of
+from peerbus.protocol.channel import claimed_name
 from peerbus.protocol.codec import Rejected
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Admission, Operation
@@ -51,6 +52,7 @@ from peerbus.signaling.fanout import (
     append_of,
     committed_message,
     content_bytes,
+    identities,
     message_of,
     passing_message,
     readers,
@@ -104,6 +106,7 @@ class Hub:
         if isinstance(frame, Ping):
             member.session.outbox.acknowledge(frame.live_seq)
             member.session.outbox.push_pong(_PONG)
+            self.membership.mail_read(member, frame.offset)
             self.membership.mark(member)
             return
         if isinstance(frame, Bye):
@@ -172,29 +175,34 @@ class Hub:
                 f"The message has {size} bytes; at most {member.message_bytes} are taken.",
             )
         channel = member.channel
+        if delivery == "durable":
+            self._store(member, frame, now_ms)
+            return
+        recipients = resolve(channel, member, frame, max_recipients=self.limits.recipients)
+        self._pass_on(member, frame, recipients, now_ms)
+
+    def _store(self, member: Member, frame: Send, now_ms: int) -> None:
+        channel = member.channel
         unless_known: ProtocolError | None = None
+        recipients: tuple[str, ...] | None = ()
         try:
-            recipients = resolve(channel, member, frame, max_recipients=self.limits.recipients)
+            recipients = identities(channel, member, frame, max_recipients=self.limits.recipients)
         except ProtocolError as error:
-            is_retry_possible = delivery == "durable" and frame.idempotency_key is not UNSET
-            if error.code is not ErrorCode.UNKNOWN_RECIPIENT or not is_retry_possible:
+            if error.code is not ErrorCode.UNKNOWN_RECIPIENT or frame.idempotency_key is UNSET:
                 raise
             # It may have been stored while they were here, and its ack be lost.
-            recipients, unless_known = [], error
-        if delivery == "durable":
-            self.counters.sends_durable += 1
-            append = append_of(
-                channel,
-                member,
-                frame,
-                recipients,
-                self.membership.wall_ms(now_ms),
-                is_retry=unless_known is not None,
-            )
-            channel.changes_under_way += 1
-            self.membership.add_effect(AppendEffect(append, member, channel, frame, unless_known))
-            return
-        self._pass_on(member, frame, recipients, now_ms)
+            unless_known = error
+        self.counters.sends_durable += 1
+        append = append_of(
+            channel,
+            member,
+            frame,
+            recipients,
+            self.membership.wall_ms(now_ms),
+            is_retry=unless_known is not None,
+        )
+        channel.changes_under_way += 1
+        self.membership.add_effect(AppendEffect(append, member, channel, frame, unless_known))
 
     def _calls_here(self) -> Calls:
         if self.calls is None:
@@ -208,7 +216,7 @@ class Hub:
         time_ms = self.membership.wall_ms(now_ms)
         custom = None if frame.custom_event_type is UNSET else frame.custom_event_type
         among = channel.members.values() if recipients is None else recipients
-        targets = wanting(among, member.identity, frame.type, custom)
+        targets = wanting(among, member.author, frame.type, custom)
         out = EncodedFrame(passing_message(member, frame, message_id, time_ms))
         if frame.delivery == "live":
             self.counters.sends_live += 1
@@ -266,22 +274,23 @@ class Hub:
         channel = member.channel
         if (frame.agent is UNSET) is (frame.session_id is UNSET):
             raise ProtocolError(ErrorCode.BAD_REQUEST, "Kick names an agent or a session, one of them.")
+        named = channel.by_name.get(name_of(frame.agent), []) if frame.agent is not UNSET else []
         target = (
             channel.members.get(frame.session_id)
             if frame.session_id is not UNSET
-            else channel.by_name.get(name_of(frame.agent))
-            if frame.agent is not UNSET
-            else None
+            else next(iter(named), None)
         )
         if target is None:
             raise ProtocolError(ErrorCode.NOT_FOUND, "Nobody of that name or session is here.")
-        if target is member:
+        if target.identity == member.identity:
             raise ProtocolError(ErrorCode.BAD_REQUEST, "That is you; `bye` leaves the channel.")
         if len(channel.kicked) >= _KICKED_MAX:
             channel.kicked.pop()
         channel.kicked.add(target.identity)
         self.membership.add_effect(AuditEffect(AuditAction.KICK, member, target.name, frame.reason))
-        self.membership.remove(target, "kicked", ErrorCode.KICKED, frame.reason)
+        # All sessions of whoever it is: one alone would not make a difference.
+        for one in [one for one in channel.members.values() if one.identity == target.identity]:
+            self.membership.remove(one, "kicked", ErrorCode.KICKED, frame.reason)
         self.membership.reply(member, Ack(id=frame.id), now_ms)
 
     def _lock(self, member: Member, frame: Lock, now_ms: int) -> None:
@@ -320,6 +329,9 @@ class Hub:
             error = ProtocolError(ErrorCode.IDEMPOTENCY_CONFLICT, details={"offset": result.offset})
         elif result.code is ErrorCode.UNKNOWN_RECIPIENT and effect.unless_known is not None:
             error = effect.unless_known
+        elif result.code is ErrorCode.MAILBOX_FULL:
+            full = [claimed_name(identity) for identity in result.identities]
+            error = ProtocolError(result.code, details={"full": full})
         else:
             error = ProtocolError(result.code, result.reason)
         self.membership.refuse(member, frame.id, error, now_ms)
@@ -338,6 +350,8 @@ class Hub:
             for target in targets:
                 target.session.outbox.push_durable(result.offset, out)
                 self.membership.mark(target)
+                if target.mail is not None and effect.append.recipients is not None:
+                    target.mail.arrived(result.offset)
             self.counters.deliveries += len(targets)
         return len(targets)
 
@@ -363,7 +377,9 @@ class Hub:
         if not outbox.awaits_page(effect.page_ticket):
             return
         channel.tail = max(channel.tail, page.state.tail)
-        if effect.wanted.after is not None and page.history_gone(effect.wanted.after):
+        # Mail that is no longer kept is no mail any more; of all other messages none may be missing.
+        is_mail = effect.wanted.only is not None
+        if not is_mail and effect.wanted.after is not None and page.history_gone(effect.wanted.after):
             text = "Messages that were not read yet are no longer kept."
             self.membership.lose(member, ErrorCode.SLOW_CONSUMER, text, now_ms)
             return

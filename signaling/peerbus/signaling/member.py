@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from msgspec import Struct
 
+from peerbus.protocol.channel import lineage_identity
 from peerbus.protocol.grants import Admission, Operation
 from peerbus.protocol.messages import Attributes, Connect
 from peerbus.protocol.messages import Member as MemberInfo
@@ -18,6 +19,7 @@ from peerbus.protocol.session.server import ServerSession
 from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.limits import Limits
+from peerbus.signaling.mail import Mail
 from peerbus.signaling.rate import SharedRate, TokenBucket
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ class Member:
         "_send_bucket",
         "admission",
         "attributes",
+        "author",
         "auto_receive",
         "capabilities",
         "channel",
@@ -58,6 +61,7 @@ class Member:
         "is_warned",
         "key_rate",
         "lineage",
+        "mail",
         "message_bytes",
         "name",
         "order",
@@ -94,6 +98,10 @@ class Member:
         self.name: Final = name
         self.identity: Final = identity
         self.lineage: Final = lineage
+        self.author: Final = lineage_identity(lineage)
+        """Whose hand its messages are from; several sessions may share a claimed identity, not this."""
+        self.mail: Mail | None = None
+        """What it knows of its mailbox, if its name is claimed."""
         self.project: Final = project
         self.order: Final = order
         self.attributes: Attributes = {}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -36,12 +36,14 @@ from peerbus.protocol.messages import (
 from peerbus.protocol.messages import Member as MemberInfo
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import Due, ServerSession, SessionTimes
+from peerbus.signaling.bearers import takeover
 from peerbus.signaling.channel import Channel
 from peerbus.signaling.credential_ids import CredentialIds
-from peerbus.signaling.effects import CloseEffect, Effect, ReadEffect
+from peerbus.signaling.effects import CloseEffect, Effect, MailReadEffect, ReadEffect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
+from peerbus.signaling.log.interface import ChannelKey, ChannelState, MailRead, Range
+from peerbus.signaling.mail import Mail
 from peerbus.signaling.member import DepartureReason, Member, Peer
 from peerbus.signaling.quota import Quota
 from peerbus.signaling.rate import SharedRate
@@ -69,6 +71,17 @@ class Joining(Struct, frozen=True, kw_only=True):
     peer: Peer
     session_id: str
     resume_token: Secret
+    unread: tuple[int, ...] = ()
+    """The mail of a claimed name, as of `state`: offsets, rising."""
+
+
+class _Start(NamedTuple):
+    """Where the durable class of a connection begins."""
+
+    cursor: int
+    recovered: bool
+    head: int
+    mail: Mail | None
 
 
 class Counters(Struct):
@@ -170,16 +183,19 @@ class Membership:
             raise ProtocolError(ErrorCode.SERVER_RESTARTING, retry_after_ms=1000)
         channel = self.channels.get(joining.key) or self._new_channel(joining, now_ms)
         channel.tail = max(channel.tail, joining.state.tail)
+        channel.note_claims(joining.state.claims)
         if joining.identity in channel.kicked:
             raise ProtocolError(ErrorCode.KICKED)
         own = channel.by_lineage.get(joining.lineage)
-        previous = self._name_holder(channel, joining) or own
-        if previous is None:
+        previous, leaving, is_known = takeover(channel, joining)
+        if channel.is_locked and not is_known:
+            raise ProtocolError(ErrorCode.CHANNEL_LOCKED)
+        if previous is None and not leaving:
             self._check_room(channel, joining)
         self._check_connect(joining.connect)
         resume = joining.connect.resume
-        if own is not None and own is not previous:
-            self.remove(own, "replaced", ErrorCode.REPLACED)
+        for member, code in leaving:
+            self.remove(member, "closed" if code is ErrorCode.NAME_TAKEN else "replaced", code)
         if (
             previous is not None
             and resume is not None
@@ -218,22 +234,7 @@ class Membership:
             rate=SharedRate(self.limits_of(joining.admission).channel_send_rate_per_s, now_ms),
         )
 
-    def _name_holder(self, channel: Channel, joining: Joining) -> Member | None:
-        """The session that bears the name, if it is this client's. Raises `name_taken` for somebody else's."""
-        holder = channel.by_name.get(joining.name)
-        if holder is None or holder.lineage == joining.lineage:
-            return holder
-        if joining.admission.is_service:
-            # A worker that was started again; the old process is gone, whether that was noticed here or not.
-            return holder
-        resume = joining.connect.resume
-        if resume is None or holder.session.resume_token != resume.token:
-            raise ProtocolError(ErrorCode.NAME_TAKEN, f"Somebody here is called {joining.name!r} already.")
-        return holder
-
     def _check_room(self, channel: Channel, joining: Joining) -> None:
-        if channel.is_locked:
-            raise ProtocolError(ErrorCode.CHANNEL_LOCKED)
         room = self.limits.members_per_channel
         if joining.admission.members is not None:
             room = min(room, joining.admission.members)
@@ -271,8 +272,7 @@ class Membership:
             )
 
     def _admit(self, channel: Channel, joining: Joining, order: int, now_ms: int) -> Member:
-        resume = joining.connect.resume
-        cursor, recovered = self._durable_cursor(channel, resume)
+        start = self._start(channel, joining, None)
         is_service = joining.admission.is_service
         session: ServerSession[EncodedFrame] = ServerSession(
             joining.session_id,
@@ -280,7 +280,7 @@ class Membership:
             self._new_epoch(),
             self._times,
             self._worker_outbox_limits if is_service else self._outbox_limits,
-            durable_cursor=cursor,
+            durable_cursor=start.cursor,
             now_ms=now_ms,
         )
         member = Member(
@@ -297,7 +297,7 @@ class Membership:
         self._begin(member, joining, now_ms)
         member.attributes = joining.connect.attributes
         session.take_connect_id(joining.connect.id)
-        session.outbox.is_catching_up = member.receives and cursor < channel.head
+        session.outbox.is_catching_up = member.receives and start.cursor < channel.head
         if joining.key not in self.channels:
             self.channels[joining.key] = channel
             self._channels_of[channel.project] += 1
@@ -308,8 +308,8 @@ class Membership:
         self._sessions_of[member.project] += 1
         self._restless.add(channel)
         self.counters.joins += 1
-        self._push_connected(member, joining, recovered, False, 0, now_ms)
-        if resume is not None:
+        self._push_connected(member, joining, start, False, 0, now_ms)
+        if joining.connect.resume is not None:
             # It may be in a call since before a restart of the server.
             self._tell_admission(member)
         self.read_page(member)
@@ -320,20 +320,20 @@ class Membership:
         if member.connection is not None:
             self._close_connection(member, ErrorCode.REPLACED)
         self._keep_from_farewells(member)
-        cursor, recovered = self._durable_cursor(channel, resume)
+        start = self._start(channel, joining, member.mail)
         self._begin(member, joining, now_ms)
         live_recovered = session.resume(
             resume,
             self._new_epoch(),
-            cursor,
-            is_catching_up=member.receives and cursor < channel.head,
+            start.cursor,
+            is_catching_up=member.receives and start.cursor < channel.head,
             now_ms=now_ms,
         )
         session.take_connect_id(joining.connect.id)
         self.changed(member)
         self.counters.resumes += 1
         live_seq = resume.live_seq if live_recovered else 0
-        self._push_connected(member, joining, recovered, live_recovered, live_seq, now_ms)
+        self._push_connected(member, joining, start, live_recovered, live_seq, now_ms)
         self._tell_admission(member)
         self.read_page(member)
         return member
@@ -366,20 +366,33 @@ class Membership:
         member.key_rate = rate or SharedRate(limits.key_send_rate_per_s, now_ms)
         self._rates_of_keys[credential.key] = member.key_rate
 
-    def _durable_cursor(self, channel: Channel, resume: Resume | None) -> tuple[int, bool]:
-        if (
+    @staticmethod
+    def _start(channel: Channel, joining: Joining, former: Mail | None) -> _Start:
+        """Where the durable class begins, or goes on; `former` is what the session knew of its mail before."""
+        resume, unread = joining.connect.resume, joining.unread
+        recovered = (
             resume is not None
             and resume.epoch == channel.epoch
             and channel.tail - 1 <= resume.offset <= channel.head
-        ):
-            return resume.offset, True
-        return channel.head, False
+        )
+        # What is committed while somebody joins is not in `unread`: for a claimed name all that follows is shown.
+        head = joining.state.head if joining.admission.is_claimed else channel.head
+        cursor = head if not unread else unread[0] - 1
+        until = head
+        if recovered:
+            assert resume is not None
+            cursor, head, until = resume.offset, channel.head, min(resume.mail_until, channel.head)
+        mail = None
+        if joining.admission.is_claimed:
+            mail = Mail(former.unread if former and recovered else unread, after=cursor, until=until)
+            mail.arrived(max(unread, default=0))
+        return _Start(cursor, recovered, head, mail)
 
     def _push_connected(
         self,
         member: Member,
         joining: Joining,
-        recovered: bool,
+        start: _Start,
         live_recovered: bool,
         live_seq: int,
         now_ms: int,
@@ -396,8 +409,9 @@ class Membership:
             order=member.order,
             channel=channel.info,
             epoch=channel.epoch,
-            head=channel.head,
-            recovered=recovered,
+            head=start.head,
+            recovered=start.recovered,
+            mail_after=start.cursor if start.mail and start.mail.unread and not start.recovered else UNSET,
             live_epoch=session.live_epoch,
             live_seq=live_seq,
             live_recovered=live_recovered,
@@ -425,6 +439,9 @@ class Membership:
         )
         session.outbox.push_control(EncodedFrame(connected))
         self.mark(member)
+        member.mail = start.mail
+        if start.recovered:
+            self.mail_read(member, start.cursor)
 
     # --- leaving ----------------------------------------------------------------------------------------
 
@@ -579,17 +596,22 @@ class Membership:
         ticket = outbox.ask_page()
         if ticket is None:
             return
-        wanted = Range(
-            after=outbox.durable_cursor,
-            limit=self.limits.history_page,
-            types=member.types,
-            exclude_author=member.identity,
-        )
+        cursor, limit = outbox.durable_cursor, self.limits.history_page
+        wanted = Range(after=cursor, limit=limit, types=member.types, exclude_author=member.author)
+        if member.mail is not None and cursor < member.mail.until:
+            only, before = member.mail.page(cursor, limit)
+            wanted = replace(wanted, only=only, before=before)
         key = member.channel.key
         limit_bytes = self.limits.history_page_bytes
         self._effects.append(
             ReadEffect(key, member.identity, wanted, limit_bytes, member, page_ticket=ticket)
         )
+
+    def mail_read(self, member: Member, offset: int) -> None:
+        """A client says that it has read everything up to an offset: that much of its mail is done with."""
+        if member.mail is not None and member.mail.acknowledge(offset):
+            read = MailRead(member.channel.key, member.identity, offset, member.types)
+            self._effects.append(MailReadEffect(read))
 
     def reply(self, member: Member, frame: ServerFrame, now_ms: int) -> None:
         """A frame of the live class for one member."""

@@ -32,6 +32,7 @@ from peerbus.signaling.effects import (
     CloseEffect,
     Effect,
     LockEffect,
+    MailReadEffect,
     ReadEffect,
     RenewEffect,
     TrimEffect,
@@ -41,7 +42,14 @@ from peerbus.signaling.hub import Hub
 from peerbus.signaling.keyring import Principal
 from peerbus.signaling.keys import KeyStore, KeyStoreError
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log import AppendResult, ChannelKey, StoreError
+from peerbus.signaling.log import (
+    AppendResult,
+    ChannelKey,
+    Claim,
+    MailRead,
+    StoreError,
+    TooManyClaimsError,
+)
 from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
@@ -57,6 +65,7 @@ _STALLED_POLL_S: Final = 0.02
 _TICKS_PER_TIMEOUT: Final = 8
 _TICK_MAX_S: Final = 0.5
 _KEYS_REFRESH_MS: Final = 450
+_CLAIMS_NOTED_MS: Final = 3_600_000
 _FORGET_MS: Final = 60_000
 _FAREWELL_S: Final = 0.1
 """For the last frames to leave; closing handshakes that take longer are cut."""
@@ -111,10 +120,14 @@ class Server:
         self._loop: Final = asyncio.get_running_loop()
         self.sweeps: Final[list[Callable[[int], None]]] = [self.gate.sweep]
         """Called at every tick with the monotonic time in milliseconds."""
+        self.sweeps.append(self._sweep_mail)
         if self.calls is not None:
             self.sweeps.append(self._sweep_calls)
         self._is_scheduled = False
         self._stalled: set[Member] = set()
+        # What was read of which mailbox, and is to be taken out of it at the next tick.
+        self._read_mail: dict[tuple[ChannelKey, str, frozenset[str] | None], MailRead] = {}
+        self._claims_noted_at_ms = self.started_ms
         self._poll_is_due = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._are_keys_unreadable = False
@@ -146,14 +159,11 @@ class Server:
         agent = self._agent_name(frame, principal, key, lineage)
         admission = self._admission(principal, scope, name, agent, peer)
         await self._count_use(principal, lineage, name, peer)
-        try:
-            state = await self.log.open_channel(key, name, frame.mode, _wall_ms())
-        except StoreError as error:
-            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason) from None
+        identity = naming.name_identity(agent) if admission.is_claimed else naming.lineage_identity(lineage)
+        claim = await self._open(key, name, frame.mode, identity if admission.is_claimed else None)
         # The key may have been revoked meanwhile, and its sessions closed, of which this was none yet.
         self.keys.recheck(principal, _wall_ms())
         project = self.keys.project(principal.project)
-        identity = naming.name_identity(agent) if admission.is_claimed else naming.lineage_identity(lineage)
         member = self.membership.join(
             Joining(
                 connect=frame,
@@ -161,7 +171,8 @@ class Server:
                 name=agent,
                 admission=admission,
                 key=key,
-                state=state,
+                state=claim.state,
+                unread=claim.unread,
                 lineage=lineage,
                 identity=identity,
                 credential=principal.ids,
@@ -176,6 +187,21 @@ class Server:
         )
         self.schedule()
         return member
+
+    async def _open(self, key: ChannelKey, name: str, mode: str, claimed: str | None) -> Claim:
+        """The channel, and the mail of the identity that is claimed in it. Raises `ProtocolError`."""
+        now_ms = _wall_ms()
+        try:
+            if claimed is None:
+                return Claim(await self.log.open_channel(key, name, mode, now_ms), ())
+            # What was read a moment ago is not to be shown again.
+            self._forget_read_mail()
+            return await self.log.claim(key, name, mode, claimed, now_ms)
+        except StoreError as error:
+            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason) from None
+        except TooManyClaimsError:
+            text = f"{self.limits.claims_per_channel} names are claimed in this channel, and no more may be."
+            raise ProtocolError(ErrorCode.QUOTA_EXCEEDED, text) from None
 
     def receive(self, member: Member, connection: Connection, frames: list[ClientFrame | Rejected]) -> None:
         """
@@ -252,6 +278,7 @@ class Server:
         self.membership.drain(lambda: random.randint(250, 3000))  # noqa: S311  spreads reconnects, guards nothing
         self.schedule()
         await asyncio.sleep(_FAREWELL_S)
+        self._forget_read_mail()
         for task in list(self._tasks):
             task.cancel()
 
@@ -315,6 +342,8 @@ class Server:
             self._spawn(self._store_lock(effect))
         elif isinstance(effect, TrimEffect):
             self._spawn(self._trim(effect))
+        elif isinstance(effect, MailReadEffect):
+            self._note_read_mail(effect.read)
         elif isinstance(effect, AuditEffect):
             self._note_moderation(effect)
         else:
@@ -496,6 +525,31 @@ class Server:
         except (UsesError, KeyStoreError) as error:
             _log.warning("what has ended is not forgotten yet: %s", error)
 
+    def _note_read_mail(self, read: MailRead) -> None:
+        which = (read.channel, read.identity, read.types)
+        former = self._read_mail.get(which)
+        if former is None or former.upto < read.upto:
+            self._read_mail[which] = read
+
+    def _forget_read_mail(self) -> None:
+        """Tells the log what was read; before anything that is asked of it later."""
+        if not self._read_mail:
+            return
+        reads, self._read_mail = list(self._read_mail.values()), {}
+        try:
+            self.log.read_mail(reads, _wall_ms()).add_done_callback(_told_of_read_mail)
+        except StoreError as error:
+            _log.warning("read mail could not be forgotten: %s", error.reason)
+
+    def _sweep_mail(self, now_ms: int) -> None:
+        if now_ms - self._claims_noted_at_ms >= _CLAIMS_NOTED_MS:
+            # Who stays for weeks uses the claim all the while.
+            self._claims_noted_at_ms = now_ms
+            for member in self.membership.members.values():
+                if member.mail is not None:
+                    self._note_read_mail(MailRead(member.channel.key, member.identity, 0))
+        self._forget_read_mail()
+
     def _sweep_calls(self, now_ms: int) -> None:
         assert self.calls is not None
         assert self._terms is not None
@@ -531,6 +585,12 @@ class Server:
 
     def _set_wall(self) -> None:
         self.membership.wall_offset_ms = _wall_ms() - _monotonic_ms()
+
+
+def _told_of_read_mail(told: asyncio.Future[None]) -> None:
+    error = None if told.cancelled() else told.exception()
+    if error is not None:
+        _log.warning("read mail could not be forgotten: %s", error)
 
 
 def _monotonic_ms() -> int:

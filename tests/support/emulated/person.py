@@ -45,7 +45,12 @@ FRAME_BYTES = 1 << 22
 # After these nothing has happened, however often the request was written.
 NOTHING_DONE = {ErrorCode.BAD_FILTER, ErrorCode.FORBIDDEN, ErrorCode.BAD_REQUEST, ErrorCode.TOO_LARGE}
 # After these the last attempt has done nothing; an earlier one, whose reply was lost, may have.
-NOTHING_DONE_NOW = {ErrorCode.RATE_LIMITED, ErrorCode.STORAGE_UNAVAILABLE, ErrorCode.UNKNOWN_RECIPIENT}
+NOTHING_DONE_NOW = {
+    ErrorCode.RATE_LIMITED,
+    ErrorCode.STORAGE_UNAVAILABLE,
+    ErrorCode.UNKNOWN_RECIPIENT,
+    ErrorCode.MAILBOX_FULL,
+}
 
 OpenLink = Callable[["Person", str, EncodingName], Link]
 
@@ -57,6 +62,8 @@ class Interval:
     epoch: str
     start: int
     offsets: list[int] = field(default_factory=list)
+    mail: tuple[int, ...] = ()
+    """What was in the mailbox; it comes first."""
 
 
 @dataclass
@@ -125,8 +132,10 @@ class Person:
 
     @property
     def identity(self) -> str:
-        if self.is_claiming:
-            return naming.name_identity(self.name)
+        return naming.name_identity(self.name) if self.is_claiming else self.author
+
+    @property
+    def author(self) -> str:
         return naming.lineage_identity(naming.lineage(self.connect.lineage_secret.reveal()))
 
     @property
@@ -266,7 +275,12 @@ class Person:
                     self.link = None
             else:
                 self._agenda.after(40, self._renew)
-        place = self.session.cursors.live_epoch
+        cursors = self.session.cursors
+        place = cursors.live_epoch
+        if self.is_claiming and self.session.connected is not None:
+            processed = self._truth.processed
+            where = cursors.epoch, self.identity
+            processed[where] = max(processed[where], cursors.offset)
         self._note(self.session.events(), place)
         self._plan()
 
@@ -335,7 +349,7 @@ class Person:
             stored = self._truth.log[epoch].get(message.offset)
             check(stored is not None and stored.number == number, f"{number} at {epoch}.{message.offset}")
             assert stored is not None
-            check(stored.is_pushed_to(self.identity, self.types), f"{self.name} got {stored}")
+            check(stored.is_pushed_to(self.identity, self.author, self.types), f"{self.name} got {stored}")
         else:
             check(
                 self.identity in self._truth.passing_readers[number],
@@ -377,7 +391,12 @@ class Person:
             check(self.interval.epoch == connected.epoch, "recovered in another epoch")
         else:
             self._leave_interval()
-            self.interval = Interval(connected.epoch, connected.head)
+            mail = self._truth.mail_of_sessions[connected.session_id] if self.is_claiming else ()
+            self.interval = Interval(connected.epoch, connected.head, mail=mail)
+            check(
+                connected.mail_after == (mail[0] - 1 if mail else UNSET),
+                f"mail after {connected.mail_after}, not {mail}",
+            )
 
     def _note_message(self, message: Message) -> None:
         number = number_of(message.content, message.binary)
@@ -460,18 +479,32 @@ class Person:
         interval = self.interval
         if interval is not None and self.connect.auto_receive:
             wanted = self._wanted(interval)
+            offsets = self._beyond_mail(interval, is_all=False)
             check(
-                interval.offsets == wanted[: len(interval.offsets)],
-                f"{self.name}: {interval.offsets} of {wanted} in {interval.epoch}",
+                offsets == wanted[: len(offsets)],
+                f"{self.name}: {offsets} of {wanted} in {interval.epoch}",
             )
         self.interval = None
+
+    def _beyond_mail(self, interval: Interval, *, is_all: bool) -> list[int]:
+        """The offsets that came after the mail, of which nothing was left out but what somebody else has read."""
+        entries = self._truth.log[interval.epoch]
+        came = [offset for offset in interval.offsets if offset <= interval.start]
+        beyond = interval.offsets[len(came) :]
+        mail = [offset for offset in interval.mail if entries[offset].is_of(self.types)]
+        check(set(came) <= set(mail) and came == sorted(came), f"{self.name}: mail {came} of {mail}")
+        last = mail[-1] if mail and (beyond or is_all) else max(came, default=0)
+        unread = self._truth.unread[interval.epoch, self.identity]
+        missing = [offset for offset in mail if offset <= last and offset in unread and offset not in came]
+        check(self._truth.is_trimmed or not missing, f"{self.name}: the mail {missing} did not come")
+        return beyond
 
     def _wanted(self, interval: Interval) -> list[int]:
         entries = self._truth.log[interval.epoch]
         return [
             offset
             for offset in range(interval.start + 1, len(entries) + 1)
-            if entries[offset].is_pushed_to(self.identity, self.types)
+            if entries[offset].is_pushed_to(self.identity, self.author, self.types)
         ]
 
     def check_end(self, *, is_rested: bool) -> None:
@@ -480,7 +513,8 @@ class Person:
         interval = self.interval
         if is_connected and interval is not None and self.connect.auto_receive:
             wanted = self._wanted(interval)
-            check(interval.offsets == wanted, f"{self.name}: {interval.offsets}, not {wanted}")
+            offsets = self._beyond_mail(interval, is_all=True)
+            check(offsets == wanted, f"{self.name}: {offsets}, not {wanted}")
         else:
             self._leave_interval()
         for place, numbers in self.live.items():

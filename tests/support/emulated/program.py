@@ -37,6 +37,8 @@ def setting_of(seed: int) -> Setting:
         send_rate_per_s=draw.choice((3, 50)),
         request_rate_per_s=draw.choice((3, 50)),
         message_bytes=draw.choice((300, 5_000)),
+        mailbox_messages=draw.choice((4, 40, 5_000)),
+        mailbox_bytes=draw.choice((1_000, 1 << 20)),
         silence_timeout_ms=25_000,
         stalled_reader_ms=draw.choice((4_000, 30_000)),
     )
@@ -109,7 +111,9 @@ def _wait(draw: random.Random) -> int:
 
 
 def _join(draw: random.Random, slot: int | None = None) -> tuple[Any, ...]:
-    key = draw.choices(("full", "plain", "claiming", "silent", "blind", "slow"), (6, 3, 2, 1, 1, 1))[0]
+    key = draw.choices(
+        ("full", "plain", "claiming", "family", "silent", "blind", "slow"), (6, 3, 3, 3, 1, 1, 1)
+    )[0]
     return (
         "join",
         _slot(draw) if slot is None else slot,

@@ -27,6 +27,7 @@ from peerbus.signaling.effects import (
     CloseEffect,
     Effect,
     LockEffect,
+    MailReadEffect,
     ReadEffect,
     RenewEffect,
     TrimEffect,
@@ -38,6 +39,8 @@ from peerbus.signaling.log.interface import (
     AppendResult,
     ChannelKey,
     ChannelState,
+    Claim,
+    MailRead,
     Page,
     Refused,
     StoreError,
@@ -59,6 +62,7 @@ class Key(Struct, frozen=True):
 
     operations: frozenset[Operation] = ALL_OPERATIONS
     is_claiming: bool = False
+    sessions: int = 1
     rate_per_s: float | None = None
     members: int | None = None
     expires_ms: int | None = None
@@ -69,6 +73,7 @@ class Key(Struct, frozen=True):
             operations=self.operations,
             types=EVERY,
             is_claimed=self.is_claiming,
+            sessions=self.sessions,
             rate_per_s=self.rate_per_s,
             members=self.members,
             expires_ms=self.expires_ms,
@@ -95,6 +100,14 @@ class Witness(Protocol):
     def appending(self, effect: AppendEffect) -> None: ...
 
     def pushed(self, members: list[Member]) -> None: ...
+
+    def claimed(self, identity: str, claim: Claim) -> None: ...
+
+    def mail_read(self, read: MailRead, epoch: str) -> None: ...
+
+    def joining(self, claim: Claim) -> None: ...
+
+    def joined(self, member: Member, claim: Claim) -> None: ...
 
 
 class EmulatedServer:
@@ -166,17 +179,19 @@ class EmulatedServer:
             refuse(error)
             return
 
-        def opened(state: ChannelState | StoreError) -> None:
-            # The coroutine that waits for it goes on a turn of the loop later.
-            self._agenda.after(0, lambda: join(state))
+        identity = naming.name_identity(agent) if key.is_claiming else naming.lineage_identity(lineage)
 
-        def join(state: ChannelState | StoreError) -> None:
+        def opened(claim: Claim | StoreError) -> None:
+            # The coroutine that waits for it goes on a turn of the loop later.
+            self._agenda.after(0, lambda: join(claim))
+
+        def join(claim: Claim | StoreError) -> None:
             if self.is_down:
                 return
-            identity = naming.name_identity(agent) if key.is_claiming else naming.lineage_identity(lineage)
             try:
-                if isinstance(state, StoreError):
-                    raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, state.reason)
+                if isinstance(claim, StoreError):
+                    raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, claim.reason)
+                self._witness.joining(claim)
                 member = self.membership.join(
                     Joining(
                         connect=frame,
@@ -184,7 +199,8 @@ class EmulatedServer:
                         name=agent,
                         admission=key.admission(),
                         key=place,
-                        state=state,
+                        state=claim.state,
+                        unread=claim.unread,
                         lineage=lineage,
                         identity=identity,
                         credential=_ids(credential),
@@ -200,12 +216,20 @@ class EmulatedServer:
             except ProtocolError as error:
                 refuse(error)
             else:
+                self._witness.joined(member, claim)
                 joined(member)
             self.schedule()
 
-        self.log.call(
-            lambda: self.log.store.open_channel(place, frame.channel, frame.mode, self._wall_ms()), opened
-        )
+        def open_channel() -> Claim:
+            store, now_ms = self.log.store, self._wall_ms()
+            state = store.open_channel(place, frame.channel, frame.mode, now_ms)
+            if not key.is_claiming:
+                return Claim(state, ())
+            claim = store.claim(place, identity, now_ms)
+            self._witness.claimed(identity, claim)
+            return claim
+
+        self.log.call(open_channel, opened)
 
     def receive(self, member: Member, end: ServerEnd, frames: list[ClientFrame | Rejected]) -> None:
         """Frames of a session, for as long as the end is its connection."""
@@ -303,6 +327,8 @@ class EmulatedServer:
             self._lock(effect)
         elif isinstance(effect, RenewEffect):
             self._renew(effect)
+        elif isinstance(effect, MailReadEffect):
+            self._read_mail(effect.read)
         elif isinstance(effect, TrimEffect):
             key, before = effect.key, effect.before
             self.log.call(lambda: self.log.store.trim(key, before), lambda state: None)
@@ -322,6 +348,14 @@ class EmulatedServer:
 
         key, identity, wanted, limit = effect.key, effect.identity, effect.wanted, effect.limit_bytes
         self.log.read(lambda: self.log.store.read(key, identity, wanted, limit), told)
+
+    def _read_mail(self, read: MailRead) -> None:
+        def work() -> None:
+            state = self.log.store.open_channel(read.channel, "room", "open", self._wall_ms())
+            self._witness.mail_read(read, state.epoch)
+            self.log.store.read_mail([read], self._wall_ms())
+
+        self.log.call(work, lambda _: None)
 
     def _lock(self, effect: LockEffect) -> None:
         def told(result: ChannelState | StoreError | Refused) -> None:

@@ -33,8 +33,8 @@ def try_program(backend: Backend, setting: Setting, program: list[Step], folder:
 
         def open_store() -> Store:
             if backend == "memory":
-                return MemoryStore(new_epoch)
-            return SqliteStore(Path(data) / "log", new_epoch)
+                return MemoryStore(new_epoch, mail_limits=setting.limits.mail())
+            return SqliteStore(Path(data) / "log", new_epoch, mail_limits=setting.limits.mail())
 
         World(setting, open_store).run(program)
 

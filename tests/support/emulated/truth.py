@@ -10,15 +10,18 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+
+from msgspec import UNSET
 
 from peerbus.protocol.codec import Rejected
 from peerbus.protocol.messages import ClientFrame, GlobFilter, Send
 from peerbus.signaling.effects import AppendEffect
 from peerbus.signaling.fanout import message_of
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log.interface import Append, Appended, Entry
+from peerbus.signaling.log.interface import Append, Appended, Claim, Entry, MailRead
 from peerbus.signaling.member import Member
 
 
@@ -47,14 +50,16 @@ class Stored:
     readers: frozenset[str] | None
     type: str
     custom_event_type: str | None
+    author: str = ""
+    size: int = 0
 
-    def is_pushed_to(self, identity: str, types: frozenset[str]) -> bool:
+    def is_pushed_to(self, identity: str, author: str, types: frozenset[str]) -> bool:
         """Whether a reader gets it without asking."""
-        return (
-            identity != self.identity
-            and (self.readers is None or identity in self.readers)
-            and (not types or self.type in types or self.custom_event_type in types)
-        )
+        return self.author != author and self.is_shown_to(identity) and self.is_of(types)
+
+    def is_of(self, types: frozenset[str] | None) -> bool:
+        """Whether it is of one of the types; of any, where there are none."""
+        return not types or self.type in types or self.custom_event_type in types
 
     def is_shown_to(self, identity: str) -> bool:
         """Whether a reader gets it by asking for history."""
@@ -74,8 +79,10 @@ class _Taken:
 class Truth:
     """One world's record. The numbers of messages are unique in it."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, *, is_trimmed: bool) -> None:
         self.limits = limits
+        self.is_trimmed = is_trimmed
+        """Whether old messages go, mail too."""
         self.log: defaultdict[str, dict[int, Stored]] = defaultdict(dict)
         """epoch → offset → entry."""
         self.offsets: defaultdict[int, set[tuple[str, int]]] = defaultdict(set)
@@ -90,10 +97,21 @@ class Truth:
         """number → who wrote it; numbers of one author rise in the order of writing."""
         self.out_of_order: set[int] = set()
         """Numbers that may come later than their turn: sent once more by their author, or refused at first."""
+        self.claims: defaultdict[str, set[str]] = defaultdict(set)
+        """epoch → the claimed identities that the channel has been told of."""
+        self.unread: defaultdict[tuple[str, str], dict[int, Stored]] = defaultdict(dict)
+        """(epoch, claimed identity) → the mail that is in its mailbox."""
+        self.mail_of_sessions: dict[str, tuple[int, ...]] = {}
+        """session → the mail that there was when it began."""
+        self.processed: Counter[tuple[str, str]] = Counter()
+        """(epoch, claimed identity) → up to where one of its sessions has read."""
         self._handled: set[int] = set()
         self._passes: list[int] = []
         self._readers_of: dict[int, tuple[Send, frozenset[str] | None]] = {}
-        self._expected: dict[int, tuple[Append, str, frozenset[str] | None]] = {}
+        self._appends: dict[int, Append] = {}
+        """Kept, so that no id comes twice."""
+        self._expected: dict[int, tuple[Member, str, frozenset[str] | None]] = {}
+        self._claimed: defaultdict[str, set[str]] = defaultdict(set)
         self._taken: _Taken | None = None
 
     # --- the witness of the server ----------------------------------------------------------------------------
@@ -103,12 +121,19 @@ class Truth:
         self._taken = None
         if not isinstance(frame, Send):
             return
+        claims = self.claims[member.channel.epoch]
         present = list(member.channel.members.values())
-        named = _named(frame, [other.name for other in present], member.name)
+        away = {identity[5:] for identity in claims} - {other.name for other in present}
+        meant = _meant(frame)
         readers = None
-        if named is not None:
-            present = [other for other in present if other.name in named]
-            readers = frozenset(other.identity for other in present)
+        if meant is not None:
+            is_filter = frame.filter is not UNSET
+            present = [
+                other for other in present if meant(other.name) and not (is_filter and other is member)
+            ]
+            readers = frozenset(
+                [*(other.identity for other in present), *(f"name:{name}" for name in away if meant(name))]
+            )
         if frame.delivery == "durable":
             number = number_of(frame.content, frame.binary)
             if number in self._handled:
@@ -150,20 +175,74 @@ class Truth:
             recipients = effect.append.recipients
             identities = None if recipients is None else frozenset(recipients)
             check(identities == readers, f"resolved {identities}, not {readers}: {effect.frame}")
-        self._expected[id(effect.append)] = effect.append, effect.channel.epoch, readers
+        self._appends[id(effect.append)] = effect.append
+        self._expected[id(effect.append)] = effect.member, effect.channel.epoch, readers
 
     def committed(self, append: Append, result: Appended) -> None:
         """The log has stored it."""
-        _, epoch, readers = self._expected.pop(id(append))
+        member, epoch, readers = self._expected.pop(id(append))
         check(not append.is_retry, "what may only be a retry was stored")
         entries = self.log[epoch]
         check(result.offset == len(entries) + 1, f"offset {result.offset} after {len(entries)}")
         message = message_of(Entry(0, 0, "", "", None, "", None, append.body), "")
         number = number_of(message.content, message.binary)
-        entries[result.offset] = Stored(
-            number, append.identity, readers, append.type, append.custom_event_type
+        entries[result.offset] = stored = Stored(
+            number,
+            append.identity,
+            readers,
+            append.type,
+            append.custom_event_type,
+            member.author,
+            len(append.body),
         )
+        for identity in readers or ():
+            self._post(epoch, identity, result.offset, stored, append)
         self.offsets[number].add((epoch, result.offset))
+
+    def _post(self, epoch: str, identity: str, offset: int, stored: Stored, append: Append) -> None:
+        """What is for a claimed identity goes to its mailbox, if there is room."""
+        if identity not in self._claimed[epoch] or identity == stored.identity:
+            return
+        mail, limits = self.unread[epoch, identity], self.limits
+        has_room = (
+            len(mail) < limits.mailbox_messages
+            and sum(other.size for other in mail.values()) + stored.size <= limits.mailbox_bytes
+        )
+        check(has_room or not append.needs_room, f"{stored} was stored without room for it")
+        if has_room:
+            mail[offset] = stored
+
+    def claimed(self, identity: str, claim: Claim) -> None:
+        """The log has a claim, and says what mail there is."""
+        epoch = claim.state.epoch
+        self._claimed[epoch].add(identity)
+        mail = self.unread[epoch, identity]
+        if self.is_trimmed:
+            for offset in [offset for offset in mail if offset < claim.state.tail]:
+                del mail[offset]
+        check(list(claim.unread) == list(mail), f"{identity} has the mail {claim.unread}, not {list(mail)}")
+
+    def mail_read(self, read: MailRead, epoch: str) -> None:
+        """The log is told that mail was read: no more than somebody of that name has got."""
+        place = epoch, read.identity
+        check(read.upto <= self.processed[place], f"{read} is beyond {self.processed[place]}")
+        mail = self.unread[place]
+        for offset in [offset for offset in mail if offset <= read.upto and mail[offset].is_of(read.types)]:
+            del mail[offset]
+
+    def joining(self, claim: Claim) -> None:
+        """The hub is about to hear what the log knows of the channel."""
+        self.claims[claim.state.epoch] |= claim.state.claims
+
+    def joined(self, member: Member, claim: Claim) -> None:
+        """Somebody was admitted: the name is theirs, and not too many bear it."""
+        identity = f"name:{member.name}"
+        is_claimed = member.admission.is_claimed
+        check(is_claimed or identity not in self.claims[member.channel.epoch], f"{identity} is claimed")
+        bearers = [other for other in member.channel.members.values() if other.name == member.name]
+        check(all(other.identity == member.identity for other in bearers), f"{identity} is borne by others")
+        check(len(bearers) <= member.admission.sessions, f"{len(bearers)} bear {identity}")
+        self.mail_of_sessions.setdefault(member.session.session_id, claim.unread)
 
     def pushed(self, members: list[Member]) -> None:
         """Something was put into these outboxes: none is larger than it may be."""
@@ -201,19 +280,18 @@ class Truth:
             last[author] = number
 
 
-def _named(frame: Send, names: list[str], sender: str) -> set[str] | None:
-    """The names that a message is for; None: everyone."""
+def _meant(frame: Send) -> Callable[[str], object] | None:
+    """Whether a message is for a name; None: it is for everyone."""
     if isinstance(frame.to, list):
-        return set(frame.to)
+        return set(frame.to).__contains__
     if isinstance(frame.filter, GlobFilter):
         glob = frame.filter.glob
-        return {name for name in names if name != sender and fnmatch.fnmatchcase(name, glob)}
+        return lambda name: fnmatch.fnmatchcase(name, glob)
     if isinstance(frame.filter, str):
-        expression = frame.filter
         try:
-            return {name for name in names if name != sender and re.fullmatch(expression, name)}
+            return re.compile(frame.filter).fullmatch
         except re.error:
-            return set()
+            return lambda name: False
     return None
 
 

@@ -60,6 +60,7 @@ KEYS: dict[str, Key] = {
     "full": Key(),
     "plain": Key(operations=ALL_OPERATIONS - {Operation.KICK, Operation.LOCK}),
     "claiming": Key(is_claiming=True),
+    "family": Key(is_claiming=True, sessions=2),
     "silent": Key(operations=frozenset({Operation.READ, Operation.PRESENCE, Operation.HISTORY})),
     "blind": Key(operations=ALL_OPERATIONS - {Operation.PRESENCE}),
     "slow": Key(rate_per_s=2.5),
@@ -86,7 +87,7 @@ class World:
     def __init__(self, setting: Setting, open_store: Callable[[], Store]) -> None:
         self.setting = setting
         self.agenda = Agenda()
-        self.truth = Truth(setting.limits)
+        self.truth = Truth(setting.limits, is_trimmed=setting.quota.messages_per_channel is not None)
         self.people: dict[int, Person] = {}
         self.gone: list[Person] = []
         self._open_store = open_store
@@ -158,7 +159,7 @@ class World:
             self.vanish(slot)
             self.gone.append(self.people[slot])
         number = next(self._lineages)
-        if not NAMES[name] and key == "claiming":
+        if not NAMES[name] and KEYS[key].is_claiming:
             key = "full"
 
         def new_key() -> Secret | None:
@@ -193,6 +194,7 @@ class World:
         self._keys[text] = Key(
             operations=base.operations,
             is_claiming=base.is_claiming,
+            sessions=base.sessions,
             rate_per_s=base.rate_per_s,
             expires_ms=self.agenda.now_ms + WALL_OFFSET_MS + lifetime_ms,
         )
@@ -375,6 +377,7 @@ class World:
         self.truth.check_order()
         self._settle()
         self._check_keys()
+        self._check_mail()
         self._leave()
         if self.server is not None:
             server, self.server = self.server, None
@@ -449,6 +452,20 @@ class World:
         for number, places in self.truth.offsets.items():
             epochs = [epoch for epoch, _ in places]
             check(len(epochs) == len(set(epochs)), f"{number} was stored more than once: {places}")
+
+    def _check_mail(self) -> None:
+        """Whoever has got all mail has said so, and it is out of the mailbox."""
+        assert self.server is not None
+        if self.setting.quota.messages_per_channel is not None:
+            return
+        for person in self.people.values():
+            welcome = person.session.connected
+            is_reading = person.state == "connected" and not person.has_vanished
+            if welcome is None or not is_reading or person.types or not person.connect.auto_receive:
+                continue
+            if person.is_claiming:
+                unread = self.truth.unread[welcome.epoch, person.identity]
+                check(not unread, f"{person.name} has still the mail {list(unread)}")
 
     def _leave(self) -> None:
         for slot in self.people:

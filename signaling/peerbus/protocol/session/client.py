@@ -20,6 +20,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import UNSET, UnsetType, structs
 
+from peerbus.protocol.channel import is_name_identity
 from peerbus.protocol.errors import (
     ERRORS,
     NORMAL_CLOSURE,
@@ -62,6 +63,9 @@ from peerbus.protocol.session.requests import Request, RequestBook
 from peerbus.protocol.session.roster import Roster, is_empty
 from peerbus.protocol.session.sealing import FrameSealer
 from peerbus.protocol.session.settings import ClientSettings
+
+MAIL_READ_MS: Final = 200
+"""How long after mail came the server is told that it was read."""
 
 Phase: TypeAlias = Literal["idle", "credential", "waiting", "opening", "handshake", "open", "closed"]
 """
@@ -278,6 +282,8 @@ class ClientSession:
         if self._phase == "closed":
             return
         if self._phase == "open":
+            if self._keepalive.is_ping_owed:
+                self._ping(now)
             self._send(Bye(), now)
         if self._phase in ("opening", "handshake", "open"):
             self._actions.append(outputs.CloseTransport(NORMAL_CLOSURE, "bye"))
@@ -476,14 +482,19 @@ class ClientSession:
             return
         self._write_requests(now)
         if now >= self._keepalive.ping_at:
-            self._frames.append(Ping(offset=self._cursors.offset, live_seq=self._cursors.live_seq))
-            self._keepalive.pinged(now)
+            self._ping(now)
+
+    def _ping(self, now: int) -> None:
+        self._frames.append(Ping(offset=self._cursors.offset, live_seq=self._cursors.live_seq))
+        self._keepalive.pinged(now)
 
     def _receive_in_session(self, frame: ServerFrame, now: int) -> None:
         self._cursors.count(frame)
         if isinstance(frame, Message):
             if self._cursors.take(frame):
                 self._events.append(outputs.Received(frame))
+                if self._is_mail(frame):
+                    self._keepalive.owe_ping(now + MAIL_READ_MS)
         elif isinstance(frame, Ack | History | MembersReply | Error):
             self._answered(frame)
         elif isinstance(frame, Presence):
@@ -501,6 +512,12 @@ class ClientSession:
             self.unreadable(
                 ProtocolError(ErrorCode.PROTOCOL_VIOLATION, "The server said connected twice."), now
             )
+
+    def _is_mail(self, message: Message) -> bool:
+        """Whether a message stands in the mailbox of the own name, if that is claimed."""
+        is_addressed = message.to is not UNSET or message.filter is not UNSET
+        is_claimed = self._connected is not None and is_name_identity(self._connected.identity)
+        return is_addressed and is_claimed and message.delivery == "durable"
 
     def _reset(self, frame: Reset, now: int) -> None:
         self._cursors.reset(frame)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import UNSET
+
 from peerbus.protocol.messages import Connected, Message, Reset, Resume, ServerFrame
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.classes import class_of
@@ -26,6 +28,7 @@ class Cursors:
         self.live_epoch = start.live_epoch
         self.live_seq = start.live_seq
         self.order = start.order
+        self.mail_until = start.mail_until
         self._own_ahead: set[int] = set()
 
     def resume(self, token: Secret) -> Resume:
@@ -37,13 +40,18 @@ class Cursors:
             live_epoch=self.live_epoch,
             live_seq=self.live_seq,
             order=self.order,
+            mail_until=self.mail_until if self.offset < self.mail_until else 0,
         )
 
     def joined(self, frame: Connected) -> None:
         """A connection begins; what was not recovered starts where the server says."""
         if not frame.recovered:
             self.epoch = frame.epoch
-            self.offset = frame.head
+            # Mail is pushed first, from before the head.
+            if frame.mail_after is UNSET:
+                self.offset, self.mail_until = frame.head, 0
+            else:
+                self.offset, self.mail_until = frame.mail_after, frame.head
             self._own_ahead.clear()
         self.live_epoch = frame.live_epoch
         self.live_seq = frame.live_seq

@@ -203,9 +203,13 @@ class LogWriter:
 
         return await self._call(claim)
 
-    async def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> None:
-        """`Store.read_mail`, in its turn."""
-        await self._call(lambda: self._store.read_mail(reads, now_ms))
+    def read_mail(self, reads: Sequence[MailRead], now_ms: int) -> asyncio.Future[None]:
+        """`Store.read_mail`, in its turn: before everything that is asked for later, awaited or not."""
+        if self._is_closing:
+            raise _closed_error()
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._put(_Call(lambda: self._store.read_mail(reads, now_ms), future))
+        return future
 
     async def set_locked(self, key: ChannelKey, locked: bool) -> ChannelState:
         """`Store.set_locked`, in its turn."""
