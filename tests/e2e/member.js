@@ -63,6 +63,9 @@
         members: agent.members,
         channel: agent.channel,
         queued: agent.queuedRequests,
+        isSealed: agent.isSealed,
+        safetyNumber: agent.safetyNumber,
+        sealingCounters: agent.sealingCounters,
       }),
   };
 })();

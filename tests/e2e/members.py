@@ -63,6 +63,7 @@ class Seen:
     custom_event_type: str | None = None
     reply_to: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    is_sealed: bool = False
 
     @classmethod
     def of(cls, record: dict[str, Any]) -> Seen:
@@ -190,7 +191,10 @@ class Member(ABC):
 
     @abstractmethod
     async def look(self) -> dict[str, Any]:
-        """What its properties say now: state, agent_name, session_id, identity, members, channel, queued."""
+        """
+        What its properties say now: state, agent_name, session_id, identity, members, channel, queued, is_sealed,
+        safety_number, sealing_counters.
+        """
 
     @abstractmethod
     async def close(self) -> None:
@@ -274,9 +278,15 @@ class PythonMember(Member):
             "agent_name": agent.agent_name,
             "session_id": agent.session_id,
             "identity": agent.identity,
-            "members": _plain(agent.members),
+            "members": [
+                {**_plain(member), "private_attributes": agent.private_attributes_of(member)}
+                for member in agent.members
+            ],
             "channel": _plain(agent.channel),
             "queued": agent.pending,
+            "is_sealed": agent.is_sealed,
+            "safety_number": agent.safety_number,
+            "sealing_counters": _plain(agent.sealing_counters),
         }
 
     async def close(self) -> None:
@@ -359,7 +369,7 @@ _HOLDERS: Final[WeakKeyDictionary[Page, BrowserMember]] = WeakKeyDictionary()
 
 # --- values between the languages -------------------------------------------------------------------------------
 
-_UNTOUCHED: Final = frozenset({"content", "metadata", "attributes", "details"})
+_UNTOUCHED: Final = frozenset({"content", "metadata", "attributes", "privateAttributes", "details"})
 """What belongs to users: names in it stay as they are."""
 
 

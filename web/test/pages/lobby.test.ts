@@ -82,6 +82,23 @@ describe("the lobby", () => {
     expect(document.getElementById("password-hint")?.textContent).toBe("Only with it.");
   });
 
+  test("follows a link to a channel that is locked and not sealed, and says so; another password seals", () => {
+    lobby.readAddress("http://localhost:8080/chat#channel=c&password=p&mode=open");
+    expect(lobby.entrance.isSealed).toBe(false);
+    expect(document.getElementById("password-hint")?.textContent).toContain("the server can read it");
+    field("password").value = "another";
+    field("password").dispatchEvent(new Event("input"));
+    expect(lobby.entrance.isSealed).toBe(true);
+  });
+
+  test("says of a short password that it can be guessed", () => {
+    lobby.readAddress("http://localhost:8080/chat#channel=c&password=short");
+    const hint = document.getElementById("password-hint");
+    expect(hint?.textContent).toBe(
+      "Only with it. Whoever runs the server can try guesses: a generated one is safe from that.",
+    );
+  });
+
   test("puts the cursor where a refusal can be mended", () => {
     lobby.readAddress("http://localhost:8080/chat");
     lobby.failed(failureWording("name_taken", "", "c1"));

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test } from "vitest";
 import "../../src/pages/elements/copy";
 import { Room } from "../../src/pages/chat/room";
 import { AgentConnection } from "../../src/sdk/agent/agent";
+import type { ConnectOptions } from "../../src/sdk/agent/options";
 import { type FakeConnection, FakeWorld, settle } from "../agent/fake-world";
 import { openChatPage, part, parts, texts } from "./chat-page";
 
@@ -29,7 +30,10 @@ beforeEach(() => {
   return () => room.close();
 });
 
-async function enter(changes: Record<string, unknown> = {}): Promise<FakeConnection> {
+async function enter(
+  changes: Record<string, unknown> = {},
+  options: Partial<ConnectOptions> = {},
+): Promise<FakeConnection> {
   room = new Room(agent, {
     link: () => "http://localhost:8080/chat#channel=lobby",
     leave: () => left.push("leave"),
@@ -42,8 +46,9 @@ async function enter(changes: Record<string, unknown> = {}): Promise<FakeConnect
     api: "http://localhost:8080",
     apiKey: "k",
     resumeKey: false,
+    ...options,
   });
-  await settle();
+  await expect.poll(() => world.connections.length, { timeout: 20_000 }).toBe(1);
   world.connection.open();
   world.connection.welcome(changes);
   await connecting;
@@ -94,6 +99,39 @@ describe("the room", () => {
     const channel = { id: "", name: "lobby", mode: "open", scope: "private:demo", has_password: true };
     await enter({ channel });
     expect(part("openness").textContent).toBe("Locked, readable by the server");
+  });
+
+  test("says that a channel is sealed, whatever the server says, and shows the number to compare", async () => {
+    const channel = { id: "", name: "lobby", mode: "open", scope: "private:demo", has_password: true };
+    await enter({ channel }, { channelPassword: "a password" });
+    expect(part("openness").textContent).toBe("Sealed");
+    expect(part("openness").className).toContain("tone-good");
+    part("openness").click();
+    const number = part("safety-number");
+    expect([...number.children].map(({ textContent }) => textContent).join(" ")).toBe(agent.safetyNumber);
+    expect(document.getElementById("openness-title")?.textContent).toBe("This channel is sealed");
+  });
+
+  test("asks whether the password is right where nobody is, and nothing was said", async () => {
+    const channel = { id: "", name: "lobby", mode: "sealed", scope: "private:demo", has_password: true };
+    const connection = await enter({ channel }, { channelPassword: "a password" });
+    giveHistory(connection, []);
+    await settle();
+    expect(document.getElementById("empty-password")?.hidden).toBe(false);
+  });
+
+  test("has a quiet line in the place of a message that could not be opened", async () => {
+    const connection = await enter({}, { channelPassword: "a password" });
+    giveHistory(connection, [said(1, "from the server"), said(2, "and again")]);
+    await expect.poll(() => texts("system").length).toBe(2);
+    expect(bubbles()).toEqual([]);
+    expect(texts("system")[0]).toContain("said to be from bob. It was not sealed.");
+    connection.say(said(42, "pushed"));
+    const { offset: _, ...lossy } = said(0, true, { delivery: "lossy", type: "typing" });
+    connection.say(lossy);
+    await expect.poll(() => texts("system").length).toBe(3);
+    // No notice, which would have to be dismissed.
+    expect(document.querySelectorAll("[data-testid=notice]")).toHaveLength(0);
   });
 
   test("shows what was said, as text and nothing else", async () => {

@@ -9,6 +9,7 @@ import {
   pillWording,
   queuedWords,
   reconnectingWording,
+  refusedWords,
   spokenWords,
   typingWords,
 } from "../../src/pages/channel/wording";
@@ -96,6 +97,23 @@ describe("openness", () => {
     expect(openness({ ...channel, hasPassword: true }).text.join(" ")).toContain("can read them");
     expect(openness({ ...channel, isLocked: true }).text.join(" ")).toContain("closed to newcomers");
   });
+});
+
+test("a message that is not shown is a line that says why", () => {
+  const codes = [
+    "wrong_key",
+    "tampered",
+    "replayed",
+    "reordered",
+    "not_sealed",
+    "not_supported",
+    "bad_frame",
+  ];
+  const lines = codes.map((code) => refusedWords({ code, sender: "bob" }));
+  expect(new Set(lines).size).toBe(codes.length);
+  expect(lines[0]).toBe(
+    "A message that could not be opened, said to be from bob. It was sealed with another password.",
+  );
 });
 
 test("people in words", () => {
