@@ -15,6 +15,8 @@ export const JOIN_TOKEN_BYTES = 32;
 export const LINEAGE_SECRET_BYTES = 16;
 /** Agent names that begin with it, in any case, belong to the server's own services. */
 export const SERVICE_PREFIX = "peerbus:";
+/** Begins the address of one session, where a name could stand; no service is called so. */
+export const SESSION_PREFIX = "peerbus:session/";
 
 export type Mode = "open" | "sealed";
 
@@ -74,6 +76,16 @@ export function lineage(secret: Uint8Array): Bytes {
 /** Who a member without a claimed name is. */
 export function lineageIdentity(lineageHash: Uint8Array): string {
   return `lineage:${toBase64Url(lineageHash.subarray(0, IDENTITY_HASH_BYTES))}`;
+}
+
+/** Whether somebody is known by a claimed name. */
+export function isNameIdentity(identity: string): boolean {
+  return identity.startsWith("name:");
+}
+
+/** What stands in `to` for one session alone, when several bear its name. */
+export function sessionAddress(sessionId: string): string {
+  return SESSION_PREFIX + sessionId;
 }
 
 function checkName(name: string, kind: "channel" | "agent", maxChars: number): string {

@@ -7,6 +7,7 @@
  * `events()`, and calls `tick` at `deadline()`. See PROTOCOL.md, sections 2 to 7.
  */
 
+import { isNameIdentity } from "../channel";
 import { type ErrorCode, errorInfo, mayReconnect, NORMAL_CLOSURE, ProtocolError } from "../errors";
 import type {
   AckFrame,
@@ -17,6 +18,7 @@ import type {
   HistoryFrame,
   Member,
   MembersReplyFrame,
+  MessageFrame,
   ResetFrame,
   SendFrame,
   ServerFrame,
@@ -36,6 +38,8 @@ import type { ClientSettings } from "./settings";
 
 /** The protocol version that this module speaks. */
 const VERSION = 1;
+/** How long after mail came the server is told that it was read. */
+const MAIL_READ_MS = 200;
 
 /**
  * `credential`: waits for a key. `waiting`: for the time of the next attempt. `opening`: for the transport.
@@ -244,7 +248,10 @@ export class ClientSession {
   /** Leaves for good. Requests without an outcome fail with `closed`. */
   close(now: number): void {
     if (this.phase === "closed") return;
-    if (this.phase === "open") this.send({ op: "bye" }, now);
+    if (this.phase === "open") {
+      if (this.keepalive.isPingOwed) this.ping(now);
+      this.send({ op: "bye" }, now);
+    }
     if (this.hasTransport()) {
       this.actions.push({ do: "close_transport", close_code: NORMAL_CLOSURE, reason: "bye" });
     }
@@ -445,17 +452,28 @@ export class ClientSession {
       return;
     }
     this.writeRequests(now);
-    if (now >= this.keepalive.pingAt) {
-      this.outgoing.push({ op: "ping", offset: this.cursors.offset, live_seq: this.cursors.liveSeq });
-      this.keepalive.pinged(now);
-    }
+    if (now >= this.keepalive.pingAt) this.ping(now);
+  }
+
+  private ping(now: number): void {
+    this.outgoing.push({ op: "ping", offset: this.cursors.offset, live_seq: this.cursors.liveSeq });
+    this.keepalive.pinged(now);
+  }
+
+  /** Whether a message stands in the mailbox of the own name, if that is claimed. */
+  private isMail({ delivery, to, filter }: MessageFrame): boolean {
+    const isAddressed = to !== undefined || filter !== undefined;
+    return delivery === "durable" && isAddressed && isNameIdentity(this.welcome?.identity ?? "");
   }
 
   private receiveInSession(frame: ServerFrame, now: number): void {
     this.cursors.count(frame);
     switch (frame.op) {
       case "message":
-        if (this.cursors.take(frame)) this.happened.push({ event: "message", message: frame });
+        if (this.cursors.take(frame)) {
+          this.happened.push({ event: "message", message: frame });
+          if (this.isMail(frame)) this.keepalive.owePing(now + MAIL_READ_MS);
+        }
         break;
       case "ack":
       case "history":

@@ -17,6 +17,7 @@ export class Cursors {
   liveEpoch: string;
   liveSeq: number;
   order: number;
+  mailUntil: number;
   private readonly ownAhead = new Set<number>();
 
   constructor(start?: Resume | null) {
@@ -25,10 +26,11 @@ export class Cursors {
     this.liveEpoch = start?.live_epoch ?? "";
     this.liveSeq = start?.live_seq ?? 0;
     this.order = start?.order ?? 0;
+    this.mailUntil = start?.mail_until ?? 0;
   }
 
   /** What `connect` says of them. */
-  resume(token: string): Required<Omit<Resume, "mail_until">> {
+  resume(token: string): Required<Resume> {
     return {
       token,
       epoch: this.epoch,
@@ -36,6 +38,7 @@ export class Cursors {
       live_epoch: this.liveEpoch,
       live_seq: this.liveSeq,
       order: this.order,
+      mail_until: this.offset < this.mailUntil ? this.mailUntil : 0,
     };
   }
 
@@ -43,7 +46,9 @@ export class Cursors {
   joined(frame: ConnectedFrame): void {
     if (!frame.recovered) {
       this.epoch = frame.epoch;
-      this.offset = frame.head;
+      // Mail is pushed first, from before the head.
+      this.offset = frame.mail_after ?? frame.head;
+      this.mailUntil = frame.mail_after === undefined ? 0 : frame.head;
       this.ownAhead.clear();
     }
     this.liveEpoch = frame.live_epoch;

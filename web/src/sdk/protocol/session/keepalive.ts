@@ -10,6 +10,7 @@ export class Keepalive {
   private heardMs: number;
   private sentMs: number;
   private pingedMs: number;
+  private owedMs: number | undefined;
 
   constructor(pingIntervalMs: number, silenceTimeoutMs: number, nowMs: number) {
     this.pingIntervalMs = pingIntervalMs;
@@ -33,11 +34,23 @@ export class Keepalive {
   pinged(nowMs: number): void {
     this.sentMs = nowMs;
     this.pingedMs = nowMs;
+    this.owedMs = undefined;
   }
 
-  /** When the next ping is due: nothing sent, or nothing heard, for an interval; one ping an interval. */
+  /** The server is to be told by then how far the client has read. */
+  owePing(atMs: number): void {
+    this.owedMs ??= atMs;
+  }
+
+  /** Whether something was read that the server was not told of. */
+  get isPingOwed(): boolean {
+    return this.owedMs !== undefined;
+  }
+
+  /** When the next ping is due: nothing sent, or nothing heard, for an interval; or when one is owed. */
   get pingAt(): number {
-    return Math.max(Math.min(this.heardMs, this.sentMs), this.pingedMs) + this.pingIntervalMs;
+    const at = Math.max(Math.min(this.heardMs, this.sentMs), this.pingedMs) + this.pingIntervalMs;
+    return Math.min(at, this.owedMs ?? at);
   }
 
   /** When the connection counts as dead unless something comes before. */
