@@ -76,22 +76,34 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 WAYS: list[dict[str, Any]] = [{}, {"use_websocket": False, "encoding": "json"}]
+in_both_modes = pytest.mark.parametrize("mode", ["sealed", "open"])
 
 
+def joining(
+    join: Join, server: LiveServer, mode: str, **way: Any
+) -> Callable[..., Awaitable[AgentConnection]]:
+    """Joins the test's channel in this mode, always by the same password; checks that it is what was asked for."""
+
+    async def in_mode(name: str, **options: Any) -> AgentConnection:
+        agent = await join(server, name, sealed=mode == "sealed", **way, **options)
+        assert agent.is_sealed is (mode == "sealed")
+        assert agent.channel is not None
+        assert (agent.channel.mode, agent.channel.has_password) == (mode, True)
+        return agent
+
+    return in_mode
+
+
+@in_both_modes
 @pytest.mark.parametrize("way", WAYS, ids=["websocket-msgpack", "longpoll-json"])
 async def test_every_class_and_every_way_to_address(
-    server: LiveServer, join: Join, way: dict[str, Any]
+    server: LiveServer, join: Join, way: dict[str, Any], mode: str
 ) -> None:
-    alice, bob, carol = [await join(server, name, **way) for name in ("alice", "bob", "carol")]
+    in_mode = joining(join, server, mode, **way)
+    alice, bob, carol = [await in_mode(name) for name in ("alice", "bob", "carol")]
     at_bob: list[Message] = told(bob, "message")
     at_carol: list[Message] = told(carol, "message")
     errors = [told(agent, "error") for agent in (alice, bob, carol)]
-    for agent in (alice, bob, carol):
-        assert agent.is_sealed
-        assert agent.channel is not None
-        assert agent.channel.mode == "sealed"
-        assert agent.safety_number == alice.safety_number
-    assert len(alice.safety_number.replace(" ", "")) == 30
     ack = await alice.send_message({"x": [1, None, "ü"]}, metadata={"m": 1}, reply_to="r", type="data")
     assert ack.promise == "local-fsync"
     await alice.send_message(b"\x00\xff", custom_event_type="chunk")
@@ -104,7 +116,7 @@ async def test_every_class_and_every_way_to_address(
     await until(lambda: len(at_bob) == 7 and len(at_carol) == 5)
     alice.send_message("lossy", ephemeral=True)
     await until(lambda: len(at_bob) == 8 and len(at_carol) == 6)
-    assert all(message.is_sealed for message in at_bob + at_carol)
+    assert {message.is_sealed for message in at_bob + at_carol} == {mode == "sealed"}
     stored = [message for message in at_bob if message.delivery == "durable"]
     assert [message.content for message in stored] == [
         {"x": [1, None, "ü"]},
@@ -113,15 +125,58 @@ async def test_every_class_and_every_way_to_address(
         "by glob",
     ]
     assert (stored[0].metadata, stored[0].reply_to, stored[0].type) == ({"m": 1}, "r", "data")
-    # Somebody who comes later reads what everyone may read, and with the same checks.
-    dora = await join(server, "dora", **way)
+    # Somebody who comes later reads what everyone may read.
+    dora = await in_mode("dora")
     page = await dora.receive()
     assert [message.content for message in page] == [{"x": [1, None, "ü"]}, b"\x00\xff"]
-    assert all(message.is_sealed for message in page)
+    assert [message.content for message in await dora.receive(custom_event_type="chunk")] == [b"\x00\xff"]
     assert [message.content for message in await bob.receive()] == [message.content for message in stored]
     assert (await bob.receive()).refused == page.refused == []
     assert errors == [[], [], []]
     assert (bob.sealing_counters.refused, bob.sealing_counters.dropped) == (0, 0)
+
+
+@in_both_modes
+async def test_what_is_missed_comes_once_and_in_order(server: LiveServer, join: Join, mode: str) -> None:
+    in_mode = joining(join, server, mode)
+    alice = await in_mode("alice")
+    async with proxying(server.url) as proxy:
+        bob = await in_mode("bob", url=proxy.url)
+        at_bob, gaps = told(bob, "message"), told(bob, "gap")
+        for number in range(50):
+            if number % 20 == 10:
+                proxy.cut()
+                await until(lambda: not bob.is_connected)
+            alice.send_message(number, delivery="live" if number % 2 else "durable", to="bob")
+        await until(lambda: len(at_bob) == 50)
+        for remainder in (0, 1):
+            contents = [message.content for message in at_bob if message.content % 2 == remainder]
+            assert contents == list(range(remainder, 50, 2))
+        assert gaps == []
+        assert (bob.sealing_counters.refused, bob.sealing_counters.dropped) == (0, 0)
+
+
+@in_both_modes
+async def test_presence_attributes_locks_and_kicks(server: LiveServer, join: Join, mode: str) -> None:
+    in_mode = joining(join, server, mode)
+    alice = await in_mode("alice", attributes={"team": "red"}, capabilities=["chat"])
+    bob = await in_mode("bob")
+    assert (bob.members[0].attributes, bob.members[0].capabilities) == ({"team": "red"}, ["chat"])
+    await alice.set_attributes({"team": "blue"})
+    await until(lambda: bob.members[0].attributes == {"team": "blue"})
+    await alice.lock()
+    with pytest.raises(PeerbusError) as caught:
+        await in_mode("carol")
+    assert caught.value.code is ErrorCode.CHANNEL_LOCKED
+    await alice.kick("bob")
+    await until(lambda: bob.state.name == "closed")
+    assert bob.state.code == "kicked"
+
+
+async def test_the_safety_number_is_that_of_channel_and_password(server: LiveServer, join: Join) -> None:
+    alice, bob = await join(server, "alice"), await join(server, "bob")
+    assert alice.safety_number == bob.safety_number
+    assert [len(group) for group in alice.safety_number.split()] == [5] * 6
 
 
 async def test_another_password_or_none_is_another_channel(server: LiveServer, join: Join) -> None:
@@ -191,8 +246,9 @@ async def test_a_server_that_was_killed_and_a_name_that_has_changed(server: Live
         assert errors == []
 
 
-async def test_a_message_that_is_sent_again_is_one_message(server: LiveServer, join: Join) -> None:
-    alice = await join(server, "alice")
+@in_both_modes
+async def test_a_message_that_is_sent_again_is_one_message(server: LiveServer, join: Join, mode: str) -> None:
+    alice = await joining(join, server, mode)("alice")
     first = await alice.send_message({"pay": 5}, idempotency_key="order-1")
     again = await alice.send_message({"pay": 5}, idempotency_key="order-1")
     assert (again.offset, again.is_duplicate) == (first.offset, True)
