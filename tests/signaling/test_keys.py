@@ -9,14 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import ALL_OPERATIONS, Grant, Operation, admit
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.audit import AUDIT_FILE
-from peerbus.signaling.keyring import DEMO_PROJECT
+from peerbus.signaling.audit_entry import AuditAction
+from peerbus.signaling.keyring import DEMO_PROJECT, Principal
 from peerbus.signaling.keys import (
     DEFAULT_PROJECT,
     DEMO_GRANT,
@@ -132,6 +135,181 @@ def test_bad_keys_are_not_made(open_store: Open, project: str, label: str) -> No
 def test_an_unknown_key_is_not_revoked(open_store: Open) -> None:
     with pytest.raises(KeyStoreError, match="no key"):
         open_store().revoke_key("abcdefghijkl", now_ms=NOW_MS)
+
+
+# --- temporary keys and tokens ----------------------------------------------------------------------------
+
+
+WANTED = Grant(
+    channels=("lobby", "team/*"), agents=(">",), operations=frozenset({Operation.READ, Operation.KICK})
+)
+
+
+def issuer_of(store: KeyStore, **grant: Any) -> Principal:
+    key = store.create_key("acme", grant=msgspec.structs.replace(FULL_GRANT, **grant), now_ms=NOW_MS)
+    return store.verify(Secret(key.to_text()), NOW_MS)
+
+
+def test_a_temporary_key_allows_what_both_allow_and_ends(open_store: Open) -> None:
+    store = open_store()
+    issuer = issuer_of(store, operations=frozenset({Operation.READ, Operation.HISTORY}), members=5)
+    issued = store.issue_token(issuer, WANTED, 60_500, NOW_MS)
+    principal = store.verify(issued.credential, NOW_MS)
+    assert (principal.project, principal.key_id) == ("acme", issuer.key_id)
+    assert principal.ids.own == issued.token_id
+    assert principal.grant == issued.grant
+    assert issued.grant == msgspec.structs.replace(
+        WANTED, operations=frozenset({Operation.READ}), members=5, expires_ms=NOW_MS + 60_500
+    )
+    assert store.verify(issued.credential, NOW_MS + 60_499) == principal
+    assert code_of(store, issued.credential.reveal(), NOW_MS + 60_500) is ErrorCode.EXPIRED
+
+
+def test_it_ends_no_later_than_its_issuer(open_store: Open) -> None:
+    store = open_store()
+    issued = store.issue_token(issuer_of(store, expires_ms=NOW_MS + 1_000), WANTED, 60_000, NOW_MS)
+    assert issued.expires_ms == NOW_MS + 1_000
+
+
+@pytest.mark.parametrize("section", ["channels", "agents", "operations"])
+def test_a_key_for_nothing_is_refused(open_store: Open, section: str) -> None:
+    store = open_store()
+    nothing = msgspec.structs.replace(
+        WANTED, **{section: Grant().operations if section == "operations" else ()}
+    )
+    with pytest.raises(ProtocolError, match=section) as caught:
+        store.issue_token(issuer_of(store), nothing, 1_000, NOW_MS)
+    assert caught.value.code is ErrorCode.FORBIDDEN
+
+
+def test_a_grant_that_fits_no_token_is_refused(open_store: Open) -> None:
+    store = open_store()
+    long = msgspec.structs.replace(WANTED, channels=tuple(f"{n}{'x' * 200}" for n in range(32)))
+    with pytest.raises(ProtocolError) as caught:
+        store.issue_token(issuer_of(store), long, 1_000, NOW_MS)
+    assert caught.value.code is ErrorCode.TOO_LARGE
+
+
+def test_which_tokens_issue_others(open_store: Open) -> None:
+    store = open_store()
+    key = issuer_of(store)
+    admin = msgspec.structs.replace(WANTED, operations=frozenset({Operation.READ, Operation.ADMIN}))
+
+    def principal(grant: Grant, issuer: Principal = key) -> Principal:
+        return store.verify(store.issue_token(issuer, grant, 60_000, NOW_MS).credential, NOW_MS)
+
+    def refusal(issuer: Principal) -> str:
+        with pytest.raises(ProtocolError) as caught:
+            store.issue_token(issuer, WANTED, 1_000, NOW_MS)
+        assert caught.value.code is ErrorCode.FORBIDDEN
+        return caught.value.message
+
+    assert "admin" in refusal(principal(WANTED))
+    assert "uses" in refusal(principal(msgspec.structs.replace(admin, uses=3)))
+    assert "jti" in refusal(msgspec.structs.replace(principal(admin), token_id=None))
+    chain = [key]
+    for _ in range(5):
+        chain.append(principal(admin, chain[-1]))
+    assert "too many" in refusal(chain[-1])
+    # The last of a chain ends with every one before it.
+    assert chain[-1].ids.all == {one.ids.own for one in chain}
+    store.revoke_token(chain[2].ids.own, now_ms=NOW_MS)
+    for index, one in enumerate(chain):
+        if index < 2:
+            store.recheck(one, NOW_MS)
+        else:
+            with pytest.raises(ProtocolError):
+                store.recheck(one, NOW_MS)
+
+
+def test_a_revoked_token_stays_so_after_a_restart_and_is_forgotten_when_it_has_ended(
+    open_store: Open,
+) -> None:
+    server, command = open_store(), open_store()
+    issuer = issuer_of(server)
+    issued = [server.issue_token(issuer, WANTED, 60_000, NOW_MS) for _ in range(3)]
+    command.refresh()
+    command.revoke_token(issued[0].token_id, now_ms=NOW_MS, expires_ms=issued[0].expires_ms)
+    command.revoke_token(issued[1].token_id, now_ms=NOW_MS)
+    assert server.refresh() == {issued[0].token_id, issued[1].token_id}
+    assert server.refresh() == frozenset()
+    server.close()
+    server = open_store()
+    for one in issued[:2]:
+        assert code_of(server, one.credential.reveal()) is ErrorCode.REVOKED
+    assert server.verify(issued[2].credential, NOW_MS).ids.own == issued[2].token_id
+    server.forget(NOW_MS + 59_999)
+    assert code_of(server, issued[0].credential.reveal()) is ErrorCode.REVOKED
+    server.forget(NOW_MS + 60_000)
+    # Nothing is left of it but its end; the other one is remembered as long as its key.
+    assert code_of(server, issued[0].credential.reveal(), NOW_MS + 60_000) is ErrorCode.EXPIRED
+    assert code_of(server, issued[1].credential.reveal()) is ErrorCode.REVOKED
+    assert rows(server) == 1
+    server.revoke_key(issuer.key_id, now_ms=NOW_MS)
+    assert rows(server) == 0
+    assert code_of(server, issued[2].credential.reveal()) is ErrorCode.REVOKED
+
+
+def rows(store: KeyStore) -> int:
+    count: int = store._connection.execute("SELECT count(*) FROM revoked_tokens").fetchone()[0]
+    return count
+
+
+def test_a_token_of_no_known_key_cannot_be_revoked(open_store: Open) -> None:
+    store = open_store()
+    with pytest.raises(KeyStoreError, match="no key"):
+        store.revoke_token("abcdefghijkl:x", now_ms=NOW_MS)
+
+
+def test_a_folder_of_the_first_version_is_taken_over(open_store: Open, tmp_path: Path) -> None:
+    store = open_store()
+    key = store.create_key("acme", grant=FULL_GRANT, now_ms=NOW_MS)
+    store.close()
+    with sqlite3.connect(tmp_path / KEYS_FILE) as connection:
+        connection.execute("DROP TABLE revoked_tokens")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    store = open_store()
+    issued = store.issue_token(store.verify(Secret(key.to_text()), NOW_MS), WANTED, 60_000, NOW_MS)
+    store.revoke_token(issued.token_id, now_ms=NOW_MS)
+    assert code_of(store, issued.credential.reveal()) is ErrorCode.REVOKED
+
+
+def test_what_is_done_with_keys_stands_in_the_audit_log_without_a_secret(
+    open_store: Open, tmp_path: Path
+) -> None:
+    store = open_store()
+    key = store.create_key("acme", grant=FULL_GRANT, label="for a bot", now_ms=NOW_MS)
+    issued = store.issue_token(
+        store.verify(Secret(key.to_text()), NOW_MS), WANTED, 60_000, NOW_MS, address="192.0.2.1"
+    )
+    store.revoke_token(issued.token_id, now_ms=NOW_MS, by="x:y")
+    store.revoke_key(key.key_id, now_ms=NOW_MS)
+    store.revoke_key(key.key_id, now_ms=NOW_MS)
+    store.open_demo(NOW_MS)
+    for number in range(3):
+        store.issue_demo_key(NOW_MS + number)
+    store.forget(NOW_MS + 1)
+    store.issue_demo_key(NOW_MS)
+    store.forget(NOW_MS + 2)
+    entries = list(store.audit.entries())
+    assert [(entry.action, entry.by, entry.target, entry.count) for entry in entries] == [
+        (AuditAction.KEY_CREATED, "operator", key.key_id, 1),
+        (AuditAction.TOKEN_ISSUED, key.key_id, issued.token_id, 1),
+        (AuditAction.TOKEN_REVOKED, "x:y", issued.token_id, 1),
+        (AuditAction.KEY_REVOKED, "operator", key.key_id, 1),
+        (AuditAction.DEMO_KEYS_ISSUED, "", "", 3),
+    ]
+    assert entries[0].detail.startswith("for a bot: channels=>; ")
+    assert "operations=kick,read" in entries[1].detail
+    assert entries[1].address == "192.0.2.1"
+    store.close()
+    refusal(tmp_path, master_key="B" * 42 + "A")
+    text = (tmp_path / AUDIT_FILE).read_text()
+    assert "master_key_mismatch" in text
+    assert '"count": 1' not in text
+    for secret in (key.secret.reveal(), issued.credential.reveal().rsplit(".", 1)[1]):
+        assert secret not in text
 
 
 # --- several processes ------------------------------------------------------------------------------------

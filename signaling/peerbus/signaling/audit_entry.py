@@ -10,6 +10,7 @@ import json
 from enum import StrEnum
 from typing import Final
 
+import msgspec
 from msgspec import Struct
 
 from peerbus.protocol.grants import Grant, grant_to_json
@@ -72,10 +73,5 @@ def grant_summary(grant: Grant) -> str:
 
 def line_of(entry: AuditEntry) -> bytes:
     """The entry as a line of JSON, without what has its default."""
-    value = {
-        name: getattr(entry, name)
-        for name in entry.__struct_fields__
-        if getattr(entry, name) not in ("", 0) and (name, getattr(entry, name)) != ("count", 1)
-    }
     # In ASCII, with everything else as an escape: nothing in it can move a cursor or turn a text around.
-    return json.dumps(value, ensure_ascii=True).encode() + b"\n"
+    return json.dumps(msgspec.to_builtins(entry), ensure_ascii=True).encode() + b"\n"
