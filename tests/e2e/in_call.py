@@ -88,11 +88,14 @@ class Stage:
     def __init__(self, somebody: Callers) -> None:
         self._somebody: Final = somebody
 
-    async def __call__(self, browser: Browser, channel: str, name: str, **options: Any) -> InCall:
+    async def __call__(
+        self, browser: Browser, channel: str, name: str, *, prelude: str = "", **options: Any
+    ) -> InCall:
+        """`prelude` is a script that runs before the call begins; `options` are those of `calls.join`."""
         caller = await self._somebody(browser)
         await caller.opens("/")
         for script in ("web-agent.js", "web-agent.webrtc.js"):
             await caller.page.add_script_tag(url=f"/sdk/{script}")
-        await caller.page.evaluate(CALL_JS)
+        await caller.page.evaluate(CALL_JS + prelude)
         await caller.page.evaluate("(given) => calls.join(...given)", [channel, name, options])
         return InCall(caller.page)

@@ -39,6 +39,8 @@ export type {
   CallState,
   CallStateName,
   DataEvent,
+  EncryptionEvent,
+  EncryptionState,
   MediaKind,
   Peer,
   RemotePublication,
