@@ -25,6 +25,12 @@ def status(address: str) -> dict[str, Any]:
     return answer
 
 
+def metrics(address: str) -> str:
+    with urllib.request.urlopen(f"{address}/metrics", timeout=30) as response:
+        text: str = response.read().decode()
+    return text
+
+
 def wait_for(is_so: Callable[[], bool]) -> None:
     ends_at = time.monotonic() + END_S
     while not is_so():
@@ -41,6 +47,8 @@ def test_workers_come_with_the_server_come_back_and_go_with_it(tmp_path: Path) -
     with ServerProcess(tmp_path / "data", env=env) as server:
         address = server.next_address()
         wait_for(lambda: status(address)["workers"] == 2)
+        # What they say of themselves is there for the operator.
+        wait_for(lambda: metrics(address).count('peerbus_worker_events_total{event="forwarded"') == 2)
         # They are no guests of anybody's channels.
         assert status(address)["channels"] == status(address)["members"] == 0
         workers = workers_of(server)

@@ -314,7 +314,12 @@ async def test_packets_sent_again_from_elsewhere_move_nothing(
         arrived = len(bob.packets)
         await until(lambda: _sends_until(picture, bob, arrived))
         assert not _reads(elsewhere, heard)
-    assert room.worker.engine.counts.refused == 0
+    counts = room.worker.load(room.worker.now_ms()).counts
+    assert counts["refused"] == 0
+    assert counts["stray"] == 2
+    # The guess.
+    assert counts["foreign"] == 1
+    assert counts["forwarded"] == len(bob.packets)
 
 
 def _reads(sock: socket.socket, heard: list[bytes]) -> bool:

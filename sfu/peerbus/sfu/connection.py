@@ -81,6 +81,11 @@ class PeerConnection:
         self._dtls.open_data(port, max_bytes)
 
     @property
+    def bad_data(self) -> int:
+        """SCTP packets that were refused."""
+        return self._dtls.refused
+
+    @property
     def data_in_flight_bytes(self) -> int:
         """Data that the client has not acknowledged."""
         return self._dtls.backlog_bytes

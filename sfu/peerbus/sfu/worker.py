@@ -17,6 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from peerbus.protocol import signals
 from peerbus.protocol.signals import (
     Announce,
@@ -93,6 +95,8 @@ class Worker:
         self.is_draining = False
         self.stray = 0
         """Datagrams that belong to no connection."""
+        self._foreign_of_closed = 0
+        self._bad_data_of_closed = 0
 
     @property
     def port(self) -> int:
@@ -101,7 +105,7 @@ class Worker:
 
     @property
     def udp(self) -> UdpPort:
-        """The socket, for its counts."""
+        """The socket."""
         return self._udp
 
     def now_ms(self) -> int:
@@ -195,7 +199,9 @@ class Worker:
         if goodbye is not None and goodbye not in self._goodbyes:
             self._goodbyes.add(goodbye)
             goodbye.add_done_callback(self._said_goodbye)
-        self._by_fragment.pop(connection.ice.local.fragment, None)
+        if self._by_fragment.pop(connection.ice.local.fragment, None) is not None:
+            self._foreign_of_closed += connection.dropped
+            self._bad_data_of_closed += connection.bad_data
         self._probes = {number: asked for number, asked in self._probes.items() if asked is not connection}
         for address in connection.ice.addresses:
             if self._by_address.get(address) is connection:
@@ -310,7 +316,19 @@ class Worker:
             participants=sum(room.participants for room in self._rooms.values()),
             cpu_share=round(share, 3),
             is_draining=self.is_draining,
+            counts=self.counts(),
         )
+
+    def counts(self) -> dict[str, int]:
+        """What happened since the start: the engine's counts, and datagrams that went no further than the port."""
+        return {
+            **msgspec.structs.asdict(self.engine.counts),
+            "stray": self.stray,
+            "foreign": self._foreign_of_closed + sum(one.dropped for one in self._by_fragment.values()),
+            "bad_data": self._bad_data_of_closed + sum(one.bad_data for one in self._by_fragment.values()),
+            "empty": self._udp.empty,
+            "not_taken": self._udp.dropped,
+        }
 
 
 def _random_text(length: int) -> str:

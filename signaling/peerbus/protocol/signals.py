@@ -274,6 +274,8 @@ class Load(Signal, frozen=True, tag="load", kw_only=True):
     participants: int
     cpu_share: float
     is_draining: bool = False
+    counts: dict[str, int] = {}
+    """What happened since the worker's start, by names that are the worker's; for the metrics."""
 
 
 ServerToWorker: TypeAlias = Forward | Gone | Renewed | Roster | Release

@@ -321,6 +321,7 @@ class Calls:
                 participants=message.participants,
                 cpu_share=message.cpu_share,
                 is_draining=message.is_draining,
+                counts=message.counts,
             ),
         )
         served = {ChannelKey(room.scope, room.channel_id): room.term for room in message.rooms}

@@ -68,8 +68,17 @@ def _of_calls(calls: Calls) -> Iterator[Metric]:
         states.add_metric([state], count)
     yield states
     yield GaugeMetricFamily("peerbus_rooms", "Channels with a call.", calls.rooms)
-    participants = sum(load.participants for _name, load, _rooms in calls.workers)
-    yield GaugeMetricFamily("peerbus_participants", "Participants of calls.", participants)
+    participants = GaugeMetricFamily("peerbus_participants", "Participants of calls.", labels=["worker"])
+    cpu = GaugeMetricFamily("peerbus_worker_cpu", "Cores that a worker uses.", labels=["worker"])
+    events = CounterMetricFamily(
+        "peerbus_worker_events", "What happened in a worker, by its own names.", labels=["worker", "event"]
+    )
+    for name, load, _rooms in calls.workers:
+        participants.add_metric([name], load.participants)
+        cpu.add_metric([name], load.cpu_share)
+        for event, count in load.counts.items():
+            events.add_metric([name, event], count)
+    yield from (participants, cpu, events)
     counters = calls.counters
     yield CounterMetricFamily("peerbus_placements", "Rooms given to workers.", counters.placements)
     signals = CounterMetricFamily(

@@ -26,6 +26,8 @@ class WorkerLoad(Struct, frozen=True, kw_only=True):
     """Of one core, from 0 to 1."""
     is_draining: bool = False
     """It wants no new channels, and to lose those it has."""
+    counts: dict[str, int] = {}
+    """What happened since its start, by name."""
 
 
 class _Worker:
