@@ -10,7 +10,7 @@ import pytest
 from peerbus.client.token import ParticipantToken, Role
 from peerbus.protocol.credentials import claims_from_json
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.grants import Grant, Operation, grant_from_json
+from peerbus.protocol.grants import Grant, Operation, admit, grant_from_json, grant_to_json
 from tests.support.vectors import load_vectors
 
 CASE = load_vectors("identity/developer_keys")["cases"][0]
@@ -107,3 +107,34 @@ def test_mistakes() -> None:
     other = load_vectors("identity/developer_keys")["cases"][1]["key"]
     for secret in ("", "short", CASE["secret"] + "x", other):
         assert code_of(token.to_jwt, secret=secret) is ErrorCode.BAD_REQUEST
+
+
+def test_each_token_has_an_id_by_which_it_can_be_revoked() -> None:
+    one, other = participant(), participant()
+    ids = {one.token_id, other.token_id}
+    assert len(ids) == 2
+    assert one.token_id == f"{CASE['key_id']}:{decode(one.to_jwt(secret=CASE['secret']))['jti']}"
+
+
+def test_a_token_for_so_many_clients() -> None:
+    token = participant()
+    token.add_room_grant(room_name="lobby")
+    assert decode(token.to_jwt(secret=CASE["secret"], uses=2))["grant"]["uses"] == 2
+    assert grant_of(token).uses is None
+    assert code_of(token.to_jwt, secret=CASE["secret"], uses=0) is ErrorCode.BAD_REQUEST
+
+
+@pytest.mark.parametrize("section", ["channels", "agents", "operations", "types"])
+def test_a_section_that_is_missing_denies(section: str) -> None:
+    token = participant()
+    token.add_room_grant(room_name="lobby")
+    whole = grant_of(token)
+    asked: dict[str, Any] = {"now_ms": 0, "scope": "private:acme", "channel": "lobby", "agent": "alice"}
+    assert admit(whole, **asked).allows(Operation.SEND_LIVE, message_type="chat-text")
+    sections = {name: value for name, value in grant_to_json(whole).items() if name != section}
+    rest = grant_from_json(sections)
+    try:
+        allowed = admit(rest, **asked).allows(Operation.SEND_LIVE, message_type="chat-text")
+    except ProtocolError as error:
+        allowed = error.code is not ErrorCode.FORBIDDEN
+    assert not allowed

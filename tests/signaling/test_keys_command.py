@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
+import jwt
 import pytest
 
+from peerbus.client.token import USER_OPERATIONS
+from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import ALL_OPERATIONS, Grant, Operation
 from peerbus.protocol.secrets import Secret
+from peerbus.signaling.keyring import Principal
 from peerbus.signaling.keys import FULL_GRANT, KeyStore
 from peerbus.signaling.keys_command import main
 
@@ -195,3 +200,129 @@ def test_a_key_for_a_worker_is_for_nothing_else(folder: Path) -> None:
     assert grant.operations == {Operation.READ, Operation.SEND_LIVE, Operation.DIRECT}
     assert "--operator" in failed(folder, "create", "--worker", "--operator")
     assert "peerbus" in failed(folder, "create", "--project", "peerbus")
+
+
+# --- temporary keys -----------------------------------------------------------------------------------------
+
+
+def temporary(folder: Path, *argv: str, **env: str) -> Run:
+    out, err = io.StringIO(), io.StringIO()
+    code = main(["temporary", *argv], env={"PEERBUS_DATA_DIR": str(folder), **env}, out=out, err=err)
+    assert code == 0, err.getvalue()
+    assert out.getvalue().strip() not in err.getvalue()
+    return Run(code, out.getvalue(), err.getvalue())
+
+
+def principal_of(folder: Path, credential: str) -> Principal:
+    store = KeyStore.open(folder)
+    try:
+        return store.verify(Secret(credential.strip()), int(time.time() * 1000))
+    finally:
+        store.close()
+
+
+def test_a_temporary_key_is_printed_alone_and_does_what_a_participant_does(folder: Path) -> None:
+    key = create(folder, "--channel", "lobby")
+    done = temporary(folder, "--ttl", "90s")
+    principal = principal_of(folder, done.out)
+    assert principal.key_id == key.split("_")[1]
+    assert principal.grant.channels == ("lobby",)
+    assert principal.grant.operations == USER_OPERATIONS
+    assert (principal.grant.claim, principal.grant.public, principal.use_limits) == (None, False, ())
+    assert f"Token {principal.ids.own}, good until " in done.err
+
+
+def test_all_flags_of_a_temporary_key(folder: Path) -> None:
+    create(folder)
+    done = temporary(
+        folder,
+        *("--channel", "lobby", "--claim", "bob", "--sessions", "2", "--allow", "read,kick", "--uses", "3"),
+        *(
+            "--type",
+            "chat/*",
+            "--storage",
+            "a/>",
+            "--rate",
+            "2.5",
+            "--members",
+            "9",
+            "--address",
+            "10.0.0.0/8",
+        ),
+        *("--origin", "https://a.example", "--public", "--ttl", "2h", "--json"),
+    )
+    issued = json.loads(done.out)
+    grant = principal_of(folder, issued["api_key"]).grant
+    assert grant == Grant(
+        channels=("lobby",),
+        agents=("bob",),
+        claim="bob",
+        sessions=2,
+        operations=frozenset({Operation.READ, Operation.KICK}),
+        types=("chat/*",),
+        storage=("a/>",),
+        public=True,
+        rate_per_s=2.5,
+        members=9,
+        uses=3,
+        addresses=("10.0.0.0/8",),
+        origins=("https://a.example",),
+        expires_ms=issued["expires_ms"],
+    )
+    assert issued["grant"]["operations"] == ["kick", "read"]
+    assert 7_100_000 < issued["expires_ms"] - time.time() * 1000 <= 7_200_000
+
+
+@pytest.mark.parametrize("by", ["flag", "variable"])
+def test_who_has_a_key_needs_no_data_folder(folder: Path, tmp_path: Path, by: str) -> None:
+    key = create(folder, "--channel", "team/*")
+    nowhere = tmp_path / "nowhere"
+    if by == "flag":
+        done = temporary(nowhere, "--key", key)
+    else:
+        done = temporary(nowhere, PEERBUS_API_KEY=key)
+    assert not nowhere.exists()
+    principal = principal_of(folder, done.out)
+    assert principal.grant.channels == ("team/*",)
+    assert principal.ids.own in done.err
+
+
+def test_a_token_is_revoked_by_its_id_or_itself(folder: Path) -> None:
+    key = create(folder)
+    for what in ("id", "itself"):
+        issued = json.loads(temporary(folder, "--json").out)
+        done = run(folder, "revoke", issued["token_id"] if what == "id" else issued["api_key"])
+        assert (done.code, "is revoked now" in done.out) == (0, True)
+        with pytest.raises(ProtocolError) as caught:
+            principal_of(folder, issued["api_key"])
+        assert caught.value.code is ErrorCode.REVOKED
+        assert "ended already" in run(folder, "revoke", issued["api_key"]).out
+    assert principal_of(folder, key).token_id is None
+    assert "no key that could have signed" in failed(folder, "revoke", "aaaaaaaaaaaa:x")
+    assert "no token" in failed(folder, "revoke", "a.b.c")
+    unnamed = jwt.encode(
+        {"aud": "peerbus", "exp": time.time() + 60, "grant": {}},
+        key.split("_", 2)[2],
+        algorithm="HS256",
+        headers={"kid": key.split("_")[1]},
+    )
+    assert "no id (jti)" in failed(folder, "revoke", unnamed)
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--ttl", "1w"], "'1w'"),
+        (["--ttl", "0s"], "'0s'"),
+        (["--uses", "0"], "positive"),
+        (["--uses", "x"], "--uses"),
+        (["--sessions", "2"], "--claim"),
+        (["--address", "home"], "network"),
+        (["--key", "aaaaaaaaaaaa"], "no good key"),
+        (["--project", "other"], "no good key"),
+        (["--allow", "fly"], "'fly'"),
+    ],
+)
+def test_mistakes_about_temporary_keys(folder: Path, argv: list[str], said: str) -> None:
+    create(folder)
+    assert said in failed(folder, "temporary", *argv)
