@@ -12,7 +12,7 @@ import pytest
 from peerbus.client import AgentConnection, Glob
 from peerbus.client.crypto import derive_keys
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.client.records import Ack, Message
+from peerbus.client.records import Ack, Message, member_of
 from peerbus.protocol import messages as wire
 from peerbus.protocol.codec import Rejected
 from peerbus.protocol.errors import ProtocolError
@@ -550,7 +550,7 @@ async def test_presence_keeps_the_members(agent: AgentConnection, network: FakeN
     changes = told(agent, "presence")
     bob = member("s2", "bob", 2)
     network.say(Presence(joined=[bob]))
-    assert agent.members == [member("s1", "alice"), bob]
+    assert agent.members == [member_of(member("s1", "alice")), member_of(bob)]
     network.say(Presence(left=[Departure(session_id="s2", name="bob")]))
     assert [one.name for one in agent.members] == ["alice"]
     assert len(changes) == 2

@@ -297,17 +297,21 @@ async def test_what_waits_without_a_connection_is_sealed_when_the_name_is_known(
 async def test_private_attributes_of_others(
     agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
 ) -> None:
-    errors = told(agent, "error")
+    errors, presence = told(agent, "error"), told(agent, "presence")
     envelope = bob.seal(wire.Update(id=1, attributes={}), "bob", Roster())
     assert isinstance(envelope, wire.Update)
     shown = member(
         "s2", "bob", 2, crypto_session=bob.crypto_session, sealed_attributes=envelope.sealed_attributes
     )
     network.say(Presence(joined=[shown]))
-    assert agent.private_attributes_of(shown) == {"hp": 7}
+    assert [one.private_attributes for one in presence[0].joined] == [{"hp": 7}]
     forged = structs.replace(shown, session_id="s3", name="eve")
     network.say(Presence(joined=[forged]))
-    assert agent.private_attributes_of(forged) == {}
+    assert [one.private_attributes for one in presence[1].joined] == [{}]
+    assert {one.name: one.private_attributes for one in agent.members if one.name != "alice"} == {
+        "bob": {"hp": 7},
+        "eve": {},
+    }
     assert [(error.code, error.sender, error.delivery) for error in errors] == [("tampered", "eve", None)]
 
 

@@ -18,8 +18,8 @@ from peerbus.client.console import PlainConsole, PromptConsole, open_console
 from peerbus.client.errors import ErrorCode, PeerbusError, ProtocolError, SealingError
 from peerbus.client.link import Link
 from peerbus.client.outcome import Outcome
-from peerbus.client.records import Ack, History, Message
-from peerbus.protocol.messages import ChannelInfo, Departure, Member, Presence
+from peerbus.client.records import Ack, History, Member, Message, Presence
+from peerbus.protocol.messages import ChannelInfo, Departure
 from peerbus.protocol.session.outputs import Gap, State
 
 LINK = "http://localhost:8080/chat#channel=lobby&project=demo"

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from peerbus.client.chat_lines import MAX_NAMES, ChatLines, Kind, Line
-from peerbus.client.records import Glob, Message
+from peerbus.client.records import Glob, Member, Message, Presence
 from peerbus.protocol.errors import ERRORS, ErrorCode
-from peerbus.protocol.messages import ChannelInfo, Departure, Member, Presence
+from peerbus.protocol.messages import ChannelInfo, Departure
 from peerbus.protocol.session.outputs import State
 
 TODAY = date(2031, 5, 6)

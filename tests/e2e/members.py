@@ -278,10 +278,7 @@ class PythonMember(Member):
             "agent_name": agent.agent_name,
             "session_id": agent.session_id,
             "identity": agent.identity,
-            "members": [
-                {**_plain(member), "private_attributes": agent.private_attributes_of(member)}
-                for member in agent.members
-            ],
+            "members": _plain(agent.members),
             "channel": _plain(agent.channel),
             "queued": agent.pending,
             "is_sealed": agent.is_sealed,

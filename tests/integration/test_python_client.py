@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from peerbus.client import AgentConnection, Glob, Message
+from peerbus.client import AgentConnection, Glob, Message, Presence
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.sync import AgentConnection as BlockingAgent
 from peerbus.client.token import ParticipantToken
 from peerbus.protocol.codec import EncodingName
 from peerbus.protocol.credentials import parse_developer_key
-from peerbus.protocol.messages import Presence
 from peerbus.protocol.session.outputs import Gap
 from tests.support.live_server import LiveServer, StartServer
 from tests.support.tcp_proxy import TcpProxy, proxying

@@ -240,7 +240,7 @@ async def test_a_server_that_was_killed_and_a_name_that_has_changed(server: Live
 
         def its_mood() -> Any:
             (its,) = [member for member in bob.members if member.name == anonymous.agent_name]
-            return bob.private_attributes_of(its)
+            return its.private_attributes
 
         await until(lambda: its_mood() == {"mood": "calm"})
         assert errors == []
@@ -266,14 +266,14 @@ async def test_private_attributes(server: LiveServer, join: Join) -> None:
     alice = await join(server, "alice", attributes={"team": "red"}, private_attributes={"hp": 7})
     bob = await join(server, "bob")
     (at_bob,) = [member for member in bob.members if member.name == "alice"]
-    assert (at_bob.attributes, bob.private_attributes_of(at_bob)) == ({"team": "red"}, {"hp": 7})
+    assert (at_bob.attributes, at_bob.private_attributes) == ({"team": "red"}, {"hp": 7})
     await alice.set_attributes({"team": "blue"})
     await until(lambda: bob.members[0].attributes == {"team": "blue"})
-    assert bob.private_attributes_of(bob.members[0]) == {"hp": 7}
+    assert bob.members[0].private_attributes == {"hp": 7}
     await alice.set_attributes({}, private_attributes={"hp": 6})
-    await until(lambda: bob.private_attributes_of(bob.members[0]) == {"hp": 6})
+    await until(lambda: bob.members[0].private_attributes == {"hp": 6})
     await alice.set_attributes({}, private_attributes={})
-    await until(lambda: bob.private_attributes_of(bob.members[0]) == {})
+    await until(lambda: bob.members[0].private_attributes == {})
     open_one = await join(server, "open", None)
     with pytest.raises(PeerbusError):
         await open_one.set_attributes({}, private_attributes={"hp": 1})
@@ -291,7 +291,7 @@ def test_blocking_agents_are_sealed_as_well(server: LiveServer) -> None:
         assert (message.content, message.is_sealed, bob.is_sealed) == ("hi", True, True)
         assert bob.safety_number == alice.safety_number
         (of_alice, _) = bob.members
-        assert bob.private_attributes_of(of_alice) == {"a": 1}
+        assert of_alice.private_attributes == {"a": 1}
         assert alice.sealing_counters.sealed == 1
         alice.set_attributes({}, private_attributes={"a": 2})
 

@@ -11,18 +11,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from peerbus.client.agent import AgentConnection
-    from peerbus.client.errors import ErrorCode, PeerbusError
-    from peerbus.client.records import Ack, Glob, History, Message
+    from peerbus.client.errors import ErrorCode, PeerbusError, SealingError
+    from peerbus.client.records import Ack, Glob, History, Member, Message, Presence
 
-__all__ = ["Ack", "AgentConnection", "ErrorCode", "Glob", "History", "Message", "PeerbusError"]
+__all__ = [
+    "Ack",
+    "AgentConnection",
+    "ErrorCode",
+    "Glob",
+    "History",
+    "Member",
+    "Message",
+    "PeerbusError",
+    "Presence",
+    "SealingError",
+]
 
 _HOMES = {
     "AgentConnection": "agent",
     "ErrorCode": "errors",
     "PeerbusError": "errors",
+    "SealingError": "errors",
     "Ack": "records",
     "Glob": "records",
     "History": "records",
+    "Member": "records",
+    "Presence": "records",
     "Message": "records",
 }
 

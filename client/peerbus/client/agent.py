@@ -27,11 +27,12 @@ from peerbus.client import options as asked
 from peerbus.client.api import DEFAULT_API, Api, parse_api
 from peerbus.client.crypto import ChannelKeys, derive_keys, new_lineage_secret, new_sealer
 from peerbus.client.demo_key import fetch_demo_key
-from peerbus.client.errors import ErrorCode, PeerbusError, SealingError, error_of
+from peerbus.client.errors import ErrorCode, PeerbusError, error_of
 from peerbus.client.events import Callback, Emitter
+from peerbus.client.opening import Opening
 from peerbus.client.options import DEMO_KEY, ConnectOptions, GetApiKey, PollSource, SendOptions
 from peerbus.client.outcome import Outcome
-from peerbus.client.records import Ack, History, Message, ack_of, history_of, message_of
+from peerbus.client.records import Ack, History, Member, Message, Presence, ack_of
 from peerbus.client.sealed_channel import SealedChannel, SealingCounters
 from peerbus.client.sealing import CRYPTO_SESSION_BYTES, MAX_RECIPIENTS, OVERHEAD_BYTES, SealingKeys
 from peerbus.client.session_loop import SessionLoop
@@ -42,13 +43,10 @@ from peerbus.protocol.channel import Mode, channel_id
 from peerbus.protocol.codec import EncodingName, client_codec
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import (
-    SIGNAL_TYPE,
     Attributes,
     ChannelInfo,
     ClientFrame,
     Connect,
-    Member,
-    Presence,
 )
 from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.protocol.session import outputs
@@ -135,6 +133,7 @@ class AgentConnection(Emitter):
         self._idle: asyncio.Event | None = None
         self._streams: list[MessageStream] = []
         self._sealed: SealedChannel | None = None
+        self._opening = Opening(None, self._tell_error)
         self._attributes_session = ""
 
     # --- what one can look at -----------------------------------------------------------------------------
@@ -192,7 +191,7 @@ class AgentConnection(Emitter):
     @property
     def members(self) -> list[Member]:
         """Who is in the channel, this agent included, by join order; kept up to date by the server."""
-        return [] if self._session is None else self._session.session.roster.members
+        return [] if self._session is None else self._members_of(self._session.session.roster.members)
 
     @property
     def safety_number(self) -> str:
@@ -207,16 +206,6 @@ class AgentConnection(Emitter):
     def sealing_counters(self) -> SealingCounters:
         """How many messages were sealed, opened, refused (each was told as an error) and dropped as seen before."""
         return SealingCounters() if self._sealed is None else structs.replace(self._sealed.counters)
-
-    def private_attributes_of(self, member: Member) -> Attributes:
-        """What a member shows to members only; empty where that is nothing, or could not be opened."""
-        if self._sealed is None:
-            return {}
-        try:
-            return self._sealed.attributes_of(member)
-        except ProtocolError as error:
-            self._tell_error(SealingError(error, sender=member.name))
-            return {}
 
     @property
     def pending(self) -> int:
@@ -277,6 +266,7 @@ class AgentConnection(Emitter):
         self._connecting = Outcome(self._tell_error)
         self._idle = asyncio.Event()
         self._session = self._sealed = None
+        self._opening = Opening(None, self._tell_error)
         self._attributes_session = ""
         self._set_state(State(name="connecting"))
         sealed_with = private if is_sealed else None
@@ -365,7 +355,7 @@ class AgentConnection(Emitter):
         """
         asked.check_poll_source(poll_source)
         frame = asked.receive_frame(after, before, limit, types, custom_event_type)
-        return self._request(frame, self._history_of)
+        return self._request(frame, lambda page: self._opening.history(page))
 
     def messages(self, *, max_buffered: int = MAX_BUFFERED) -> MessageStream:
         """
@@ -385,7 +375,7 @@ class AgentConnection(Emitter):
 
     def fetch_members(self) -> Outcome[list[Member]]:
         """Asks the server who is in the channel; `members` has the same without asking."""
-        return self._request(wire.Members(id=1), lambda reply: reply.members)
+        return self._request(wire.Members(id=1), lambda reply: self._members_of(reply.members))
 
     def set_attributes(
         self, attributes: Mapping[str, Any], *, private_attributes: Mapping[str, Any] | None = None
@@ -502,6 +492,7 @@ class AgentConnection(Emitter):
         own_id = channel_id(frame.channel, Mode.SEALED, keys.join.reveal())
         sealing_keys = SealingKeys(keys.message, own_id)
         self._sealed = SealedChannel(sealing_keys, new_sealer(sealing_keys), private_attributes)
+        self._opening = Opening(self._sealed, self._tell_error)
         return structs.replace(
             frame,
             mode="sealed",
@@ -610,7 +601,10 @@ class AgentConnection(Emitter):
 
     def _told(self, event: outputs.Event) -> None:
         if isinstance(event, outputs.Received):
-            self._pushed(event.message)
+            assert self._info is not None
+            message = self._opening.message(event.message, self._info.epoch)
+            if message is not None:
+                self._received(message)
         elif isinstance(event, outputs.Done):
             found = self._take_outcome(event.handle)
             if found is not None:
@@ -625,8 +619,7 @@ class AgentConnection(Emitter):
         elif isinstance(event, outputs.Joined):
             self._joined(event)
         elif isinstance(event, outputs.MembersChanged):
-            self._members_changed(event.presence)
-            self.emit("presence", event.presence)
+            self.emit("presence", self._opening.presence(event.presence))
         elif isinstance(event, outputs.Gap):
             self.emit("gap", event)
         elif isinstance(event, outputs.ChannelChanged):
@@ -636,56 +629,20 @@ class AgentConnection(Emitter):
         elif isinstance(event, outputs.Trouble):
             self._tell_error(error_of(event.error))
 
-    def _pushed(self, frame: wire.Message) -> None:
-        sealed = self._sealed
-        if sealed is None or _is_of_call(frame):
-            self._received(message_of(frame))
-            return
-        assert self._info is not None
-        try:
-            opened = sealed.open(frame, self._info.epoch)
-        except ProtocolError as error:
-            self._tell_error(_refusal(error, frame))
-            return
-        if opened is not None:
-            self._received(message_of(opened, is_sealed=True))
-
-    def _history_of(self, page: wire.History) -> History:
-        """A page of history; what cannot be opened stands in `refused`."""
-        sealed = self._sealed
-        if sealed is None:
-            return history_of(page)
-        messages: list[Message] = []
-        refused: list[SealingError] = []
-        for frame in page.messages:
-            try:
-                opened = sealed.open(frame, page.epoch)
-            except ProtocolError as error:
-                refused.append(_refusal(error, frame))
-            else:
-                if opened is not None:
-                    messages.append(message_of(opened, is_sealed=True))
-        return history_of(page, messages, refused)
-
     def _joined(self, event: outputs.Joined) -> None:
         """Private attributes follow the name that they are sealed under, where the server has chosen it."""
         sealed, session = self._sealed, self._session
         if sealed is None or session is None:
             return
-        for member in self.members:
-            self.private_attributes_of(member)
+        # What of the others' attributes cannot be opened is told now, not when somebody happens to look.
+        self._members_of(session.session.roster.members)
         is_new = event.session_id != self._attributes_session
         self._attributes_session = event.session_id
         if is_new and not self._is_named and sealed.private_attributes:
             self._update_attributes(session.session.attributes)
 
-    def _members_changed(self, presence: Presence) -> None:
-        if self._sealed is None:
-            return
-        for member in (*presence.joined, *presence.updated):
-            self.private_attributes_of(member)
-        for departure in presence.left:
-            self._sealed.forget_member(departure.session_id)
+    def _members_of(self, members: Sequence[wire.Member]) -> list[Member]:
+        return [self._opening.member(member) for member in members]
 
     def _received(self, message: Message) -> None:
         if message.sender == SFU_AGENT:
@@ -736,19 +693,3 @@ class AgentConnection(Emitter):
 
     def _tell_error(self, error: Exception) -> None:
         self.emit("error", error)
-
-
-def _is_of_call(frame: wire.Message) -> bool:
-    """Whether it comes from the SFU, which has to write and read its signals; nobody else can bear its name."""
-    return frame.sender == SFU_AGENT and frame.type == SIGNAL_TYPE and frame.sealed is UNSET
-
-
-def _refusal(error: ProtocolError, frame: wire.Message) -> SealingError:
-    return SealingError(
-        error,
-        sender=frame.sender,
-        delivery=frame.delivery,
-        offset=None if frame.offset is UNSET else frame.offset,
-        message_id=frame.message_id,
-        time_ms=frame.time_ms,
-    )

@@ -32,10 +32,10 @@ from peerbus.client.errors import ErrorCode, PeerbusError, SealingError
 from peerbus.client.link import Link, LinkError, parse_link
 from peerbus.client.options import SendOptions
 from peerbus.client.outcome import Outcome
-from peerbus.client.records import Ack, Message
+from peerbus.client.records import Ack, Message, Presence
 from peerbus.protocol.channel import private_scope
 from peerbus.protocol.errors import ProtocolError
-from peerbus.protocol.messages import DEFAULT_TYPE, ChannelInfo, Presence
+from peerbus.protocol.messages import DEFAULT_TYPE, ChannelInfo
 from peerbus.protocol.session.outputs import Gap, State
 
 API_KEY_VARIABLE: Final = "PEERBUS_API_KEY"

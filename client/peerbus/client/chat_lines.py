@@ -14,10 +14,10 @@ from enum import Enum
 from typing import Any, Final
 
 from peerbus.client.errors import SealingError
-from peerbus.client.records import Message
+from peerbus.client.records import Member, Message, Presence
 from peerbus.client.terminal_text import lines, one_line
 from peerbus.protocol.errors import ErrorCode
-from peerbus.protocol.messages import ChannelInfo, Departure, Member, Presence
+from peerbus.protocol.messages import ChannelInfo, Departure
 from peerbus.protocol.session.outputs import State
 
 MAX_NAMES: Final = 12

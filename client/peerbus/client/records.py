@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Struct, UnsetType, field
 
 from peerbus.client.errors import SealingError
 from peerbus.protocol import messages as wire
-from peerbus.protocol.messages import AckPromise, Delivery, Filter, GlobFilter
+from peerbus.protocol.messages import AckPromise, Attributes, Delivery, Departure, Filter, GlobFilter
 
 T = TypeVar("T")
 
@@ -22,6 +22,21 @@ T = TypeVar("T")
 def Glob(pattern: str) -> GlobFilter:  # noqa: N802 - reads as the value it makes
     """A filter of agent names by a glob: `send_message("go", filter=Glob("team-*"))`."""
     return GlobFilter(glob=pattern)
+
+
+class Member(wire.Member, frozen=True, kw_only=True):
+    """One session in the channel, as this client knows it."""
+
+    private_attributes: Attributes = field(default_factory=dict)
+    """What it shows to members only; empty in an open channel, and where it could not be opened."""
+
+
+class Presence(Struct, frozen=True, kw_only=True):
+    """Who came, who changed, who went since the last one."""
+
+    joined: list[Member] = []
+    updated: list[Member] = []
+    left: list[Departure] = []
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -99,6 +114,12 @@ class History(Struct, frozen=True, kw_only=True):
 
     def __len__(self) -> int:
         return len(self.messages)
+
+
+def member_of(member: wire.Member, private_attributes: Attributes | None = None) -> Member:
+    """A member as the wire has it, for users."""
+    known = {name: getattr(member, name) for name in wire.Member.__struct_fields__}
+    return Member(**known, private_attributes=private_attributes or {})
 
 
 def message_of(frame: wire.Message, *, is_sealed: bool = False) -> Message:

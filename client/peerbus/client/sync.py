@@ -26,10 +26,10 @@ from typing import Any, Final, Generic, TypeVar, Unpack, cast
 from peerbus.client import agent as asyncio_agent
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.options import ConnectOptions, PollSource, SendOptions
-from peerbus.client.records import Ack, History, Message
+from peerbus.client.records import Ack, History, Member, Message, Presence
 from peerbus.client.sealed_channel import SealingCounters
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
-from peerbus.protocol.messages import Attributes, ChannelInfo, Member, Presence
+from peerbus.protocol.messages import ChannelInfo
 from peerbus.protocol.session.outputs import Gap, State
 
 _log: Final = logging.getLogger("peerbus.client")
@@ -152,14 +152,6 @@ class AgentConnection:
     def sealing_counters(self) -> SealingCounters:
         """How many messages were sealed, opened, refused and dropped."""
         return self._agent.sealing_counters
-
-    def private_attributes_of(self, member: Member) -> Attributes:
-        """What a member shows to members only."""
-
-        async def ask() -> Attributes:
-            return self._agent.private_attributes_of(member)
-
-        return self._call(ask)
 
     # --- coming and going ---------------------------------------------------------------------------------------
 
