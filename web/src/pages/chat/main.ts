@@ -11,6 +11,7 @@ import { AgentConnection } from "../../sdk/agent/agent";
 import type { State } from "../../sdk/agent/records";
 import type { ProtocolError } from "../../sdk/protocol/errors";
 import { wireDialogs } from "../channel/dialogs";
+import { deriveEarly } from "../channel/early-keys";
 import { type Entrance, Lobby } from "../channel/lobby";
 import { failureWording } from "../channel/wording";
 import { byId } from "../elements/element";
@@ -39,6 +40,7 @@ class Visit {
   begin(): void {
     wireDialogs();
     this.lobby.readAddress(location.href);
+    deriveEarly(this.lobby.entrance);
     addEventListener("hashchange", () => this.addressChanged());
     if (this.wasInside() && this.lobby.entrance.apiKey === "") void this.enter(this.lobby.entrance);
     else {
