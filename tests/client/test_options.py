@@ -90,6 +90,16 @@ def test_frames_have_what_was_asked() -> None:
     assert (glob.filter, glob.idempotency_key) == (GlobFilter(glob="a*"), "mine")
 
 
+def test_one_session_is_addressed_by_live_messages() -> None:
+    one = options.send_frame("x", {"to_session": "s7"}, new_key=lambda: "k")
+    assert (one.to, one.delivery) == (["peerbus:session/s7"], "live")
+    two = options.send_frame("x", {"to": "bob", "to_session": "s7", "ephemeral": True}, new_key=lambda: "k")
+    assert (two.to, two.delivery) == (["bob", "peerbus:session/s7"], "lossy")
+    assert options.is_send_object({"content": "x", "toSession": "s7"})
+    with pytest.raises(PeerbusError):
+        options.send_frame("x", {"to_session": "s7", "filter": ".*"}, new_key=lambda: "k")
+
+
 def test_content_that_contains_itself() -> None:
     endless: list[Any] = []
     endless.append(endless)

@@ -39,6 +39,15 @@ def grant_of(token: ParticipantToken) -> Grant:
     return grant_from_json(claims_from_json(decode(token.to_jwt(secret=CASE["secret"]))).grant)
 
 
+def test_how_many_devices() -> None:
+    one = participant()
+    one.add_room_grant(room_name="lobby")
+    assert grant_of(one).sessions_max == 1
+    three = ParticipantToken(name="alice", project_id="p", api_key_id=CASE["key_id"], sessions=3)
+    three.add_room_grant(room_name="lobby")
+    assert grant_of(three).sessions_max == 3
+
+
 def code_of(action: Any, **arguments: Any) -> ErrorCode:
     with pytest.raises(ProtocolError) as caught:
         action(**arguments)

@@ -39,7 +39,7 @@ from peerbus.client.session_loop import SessionLoop
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
 from peerbus.client.transport import MAX_SERVER_BYTES, TransportSettings
 from peerbus.protocol import messages as wire
-from peerbus.protocol.channel import Mode, channel_id
+from peerbus.protocol.channel import Mode, channel_id, is_name_identity
 from peerbus.protocol.codec import EncodingName, client_codec
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import (
@@ -167,6 +167,11 @@ class AgentConnection(Emitter):
     def identity(self) -> str:
         """Who this agent is beyond its name; empty before the first connect."""
         return "" if self._info is None else self._info.identity
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether the own name is claimed: nobody else can bear it here, and mail is kept for it."""
+        return is_name_identity(self.identity)
 
     @property
     def channel(self) -> ChannelInfo | None:
@@ -321,8 +326,10 @@ class AgentConnection(Emitter):
             await agent.send_message({"x": 1}, type="move", to="bob")
             await agent.send_message({"content": "hi", "filter": "team-.*"})        # the object form
             agent.send_message("typing", filter=Glob("team-*"), ephemeral=True)
+            agent.send_message("here?", to_session=message.sender_session)          # one session of that name
 
-        `delivery`: "durable" (default; kept, acknowledged when on disk), "live" (for those present), "lossy" (what
+        `delivery`: "durable" (default; kept, acknowledged when on disk; a claimed name gets it when it is back), "live"
+        (for those present; the default with `to_session`), "lossy" (what
         `ephemeral=True` means; may be dropped). An object with the key `content` and no unknown keys is the object
         form. `timeout` (seconds; None: none) replaces that of the agent. The same `idempotency_key` sent again gives
         the first offset; every durable message has one.

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 from msgspec import UNSET, UnsetType
 
 from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.protocol.channel import session_address
 from peerbus.protocol.codec import check_frame, check_value
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.messages import (
@@ -62,6 +63,7 @@ class SendOptions(TypedDict, total=False):
 
     type: str
     to: str | Sequence[str] | None
+    to_session: str | None
     filter: str | GlobFilter | Mapping[str, str] | None
     ephemeral: bool
     delivery: Delivery | None
@@ -77,6 +79,7 @@ _CAMEL_NAMES: Final = {
     "replyTo": "reply_to",
     "customEventType": "custom_event_type",
     "idempotencyKey": "idempotency_key",
+    "toSession": "to_session",
 }
 
 
@@ -187,9 +190,9 @@ def send_frame(content: Any, options: SendOptions, *, new_key: Callable[[], str]
     if unknown:
         raise TypeError(f"send_message() takes no {', '.join(sorted(unknown))}")
     delivery = _delivery(options)
-    to = options.get("to")
+    to = _recipients(options)
     filter_ = options.get("filter")
-    if to is not None and filter_ is not None:
+    if to is not UNSET and filter_ is not None:
         raise refused("A message has `to` or `filter`, not both.")
     is_binary = isinstance(content, bytes | bytearray | memoryview)
     key = options.get("idempotency_key")
@@ -204,7 +207,7 @@ def send_frame(content: Any, options: SendOptions, *, new_key: Callable[[], str]
         type=options.get("type", DEFAULT_TYPE),
         custom_event_type=_or_unset(options.get("custom_event_type")),
         delivery=delivery,
-        to=UNSET if to is None else [to] if isinstance(to, str) else list(to),
+        to=to,
         filter=_filter(filter_),
         content=plain,
         binary=bytes(content) if is_binary else UNSET,
@@ -245,9 +248,18 @@ def _delivery(options: SendOptions) -> Delivery:
             raise refused(f"ephemeral means delivery='lossy'; it cannot be {delivery!r} at once.")
         return "lossy"
     if delivery is None:
-        return "durable"
+        return "durable" if options.get("to_session") is None else "live"
     check_choice("delivery", delivery, Delivery)
     return delivery
+
+
+def _recipients(options: SendOptions) -> list[str] | UnsetType:
+    """The names in `to`, and the address of the session in `to_session`."""
+    to, session_id = options.get("to"), options.get("to_session")
+    if to is None and session_id is None:
+        return UNSET
+    names = [] if to is None else [to] if isinstance(to, str) else list(to)
+    return names if session_id is None else [*names, session_address(session_id)]
 
 
 def _filter(value: object) -> Filter | UnsetType:

@@ -15,6 +15,7 @@ from msgspec import UNSET, Struct, UnsetType, structs
 from peerbus.client.seal_window import SealWindows, Verdict
 from peerbus.client.sealing import Context, Header, SealClass, Sealer, SealingKeys
 from peerbus.protocol.addressing import name_of
+from peerbus.protocol.channel import session_address
 from peerbus.protocol.codec import check_value
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.messages import SIGNAL_TYPE, Attributes, Connect, Member, Message, Send, Update
@@ -258,10 +259,19 @@ def _unreadable() -> ProtocolError:
 
 
 def _crypto_sessions(names: list[str], roster: Roster) -> list[bytes]:
-    """Those of all sessions that bear one of the names. Raises `ProtocolError` (`unknown_recipient`)."""
+    """
+    Those of all sessions that bear one of the names, or are addressed themselves.
+
+    Raises `ProtocolError` (`unknown_recipient`).
+    """
     wanted = {name_of(name): name for name in names}
-    bearers = [member for member in roster.members if member.name in wanted]
-    missing = wanted.keys() - {member.name for member in bearers}
+    bearers = [
+        member
+        for member in roster.members
+        if member.name in wanted or session_address(member.session_id) in wanted
+    ]
+    here = {way for member in bearers for way in (member.name, session_address(member.session_id))}
+    missing = wanted.keys() - here
     if missing:
         details = {"missing": [written for name, written in wanted.items() if name in missing]}
         raise ProtocolError(ErrorCode.UNKNOWN_RECIPIENT, details=details)

@@ -124,6 +124,11 @@ class AgentConnection:
         return self._agent.identity
 
     @property
+    def is_claimed(self) -> bool:
+        """Whether the own name is claimed: nobody else can bear it here, and mail is kept for it."""
+        return self._agent.is_claimed
+
+    @property
     def channel(self) -> ChannelInfo | None:
         """The channel as the server tells it."""
         return self._agent.channel

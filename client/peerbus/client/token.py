@@ -54,14 +54,16 @@ class ParticipantToken:
     """
     Who a participant is, and what it may do. Without a room it may do nothing.
 
-    The participant bears `name`, and claims it: nobody else can bear it in those rooms meanwhile.
+    The participant bears `name`, and claims it: nobody else can bear it in those rooms, and what is sent to it while it
+    is away waits for it. `sessions` is on how many devices at once; the oldest session ends when there is one more.
     Raises `ProtocolError` (`name_invalid`) for a bad name or project.
     """
 
-    def __init__(self, *, name: str, project_id: str, api_key_id: str) -> None:
+    def __init__(self, *, name: str, project_id: str, api_key_id: str, sessions: int = 1) -> None:
         self._name = check_agent_name(name)
         self._project = check_project_id(project_id)
         self._key_id = api_key_id
+        self._sessions = sessions
         self._jti = secrets.token_urlsafe(_JTI_BYTES)
         self._rooms: list[str] = []
         self._role: Role | None = None
@@ -114,6 +116,7 @@ class ParticipantToken:
             channels=tuple(dict.fromkeys(self._rooms)),
             agents=(self._name,),
             claim=self._name,
+            sessions=None if self._sessions == 1 else self._sessions,
             operations=_ROLES[self._role],
             types=EVERY,
             storage=EVERY,

@@ -243,6 +243,7 @@ describe("messages", () => {
       idempotencyKey: "k",
     });
     agent.sendMessage({ content: new Uint8Array([1, 2]), filter: { glob: "team-*" } });
+    agent.sendMessage({ content: "one device", toSession: "s7" });
     await settle();
     const sent = connection.received.filter((frame) => frame.op === "send");
     expect(sent[0]).toEqual({
@@ -259,6 +260,7 @@ describe("messages", () => {
     });
     expect(sent[1]).toMatchObject({ binary: new Uint8Array([1, 2]), filter: { glob: "team-*" } });
     expect(sent[1]?.idempotency_key).toMatch(/^[\w-]{16}$/);
+    expect(sent[2]).toMatchObject({ to: ["peerbus:session/s7"], delivery: "live" });
   });
 
   test("a lossy one is not waited for, and dropped without a connection", async () => {

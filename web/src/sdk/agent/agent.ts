@@ -11,6 +11,7 @@
  */
 
 import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
+import { isNameIdentity } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type { ClientFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
@@ -125,6 +126,11 @@ export class AgentConnection {
   /** Who this agent is, beyond the name; empty before the first connect. */
   get identity(): string {
     return this.welcome?.identity ?? "";
+  }
+
+  /** Whether the own name is claimed: nobody else can bear it here, and mail is kept for it. */
+  get isClaimed(): boolean {
+    return isNameIdentity(this.identity);
   }
 
   /** Who is in the channel, this agent included, by join order. */

@@ -5,7 +5,7 @@
  */
 
 import { fromBase64, fromHex, randomBytes, toBase64Url } from "../crypto/bytes";
-import { checkAgentName, checkChannelName } from "../protocol/channel";
+import { checkAgentName, checkChannelName, sessionAddress } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type { ConnectFrame, ReceiveFrame, SendFrame } from "../protocol/frames.gen";
 import type { Encoding } from "../protocol/shape";
@@ -78,6 +78,8 @@ export interface MessageOptions {
   readonly customEventType?: string | undefined;
   /** Agent names; everyone, if there is neither `to` nor `filter`. */
   readonly to?: string | readonly string[] | undefined;
+  /** The `sessionId` of a member or `senderSession` of a message: one session, where several bear a name. Live. */
+  readonly toSession?: string | undefined;
   readonly filter?: Filter | undefined;
   /** The same as `delivery: "lossy"`. */
   readonly ephemeral?: boolean | undefined;
@@ -159,7 +161,7 @@ export function checkNothingPrivate(privateAttributes: object | undefined): void
 /** The send frame that the options describe; throws `ProtocolError` with the reason. */
 export function sendFrameOf(options: MessageOptions): SendFrame {
   const delivery = deliveryOf(options);
-  const to = typeof options.to === "string" ? [options.to] : options.to;
+  const to = recipientsOf(options);
   const key = options.idempotencyKey ?? (delivery === "durable" ? toBase64Url(randomBytes(12)) : undefined);
   const frame: SendFrame = {
     op: "send",
@@ -197,7 +199,12 @@ function contentOf(content: unknown): { content: unknown } | { binary: Uint8Arra
   return { content };
 }
 
-function deliveryOf({ ephemeral, delivery }: MessageOptions): Delivery {
+function recipientsOf({ to, toSession }: MessageOptions): readonly string[] | undefined {
+  const names = typeof to === "string" ? [to] : to;
+  return toSession === undefined ? names : [...(names ?? []), sessionAddress(toSession)];
+}
+
+function deliveryOf({ ephemeral, delivery, toSession }: MessageOptions): Delivery {
   if (ephemeral && delivery !== undefined && delivery !== "lossy") {
     throw new ProtocolError(
       "bad_request",
@@ -207,7 +214,7 @@ function deliveryOf({ ephemeral, delivery }: MessageOptions): Delivery {
   if (delivery !== undefined && !DELIVERIES.includes(delivery)) {
     throw new ProtocolError("bad_request", `\`delivery\` is one of ${DELIVERIES.join(", ")}.`);
   }
-  return delivery ?? (ephemeral ? "lossy" : "durable");
+  return delivery ?? (ephemeral ? "lossy" : toSession === undefined ? "durable" : "live");
 }
 
 /** Types from `types: ["a", "b"]` and `customEventType: "a,b"`, without repetition. */

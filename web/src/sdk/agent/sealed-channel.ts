@@ -27,6 +27,7 @@ import {
   Sealer,
   type SealingKeys,
 } from "../crypto/sealing";
+import { sessionAddress } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type {
   ClientFrame,
@@ -385,11 +386,12 @@ function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
   return (delivery ?? "durable") === "durable" && idempotency_key !== undefined;
 }
 
-/** The crypto-sessions of all sessions that bear one of the names; throws `ProtocolError` (`unknown_recipient`). */
+/** The crypto-sessions of all sessions that bear one of the names or are addressed themselves; throws `ProtocolError` (`unknown_recipient`). */
 function announcedBy(names: readonly string[] | undefined, members: readonly Member[]): Uint8Array[] {
   const meant = new Set((names ?? []).map((name) => name.normalize("NFC")));
-  const bearers = members.filter(({ name }) => meant.has(name));
-  const here = new Set(bearers.map(({ name }) => name));
+  const waysTo = ({ name, session_id }: Member) => [name, sessionAddress(session_id)];
+  const bearers = members.filter((member) => waysTo(member).some((way) => meant.has(way)));
+  const here = new Set(bearers.flatMap(waysTo));
   const missing = [...meant].filter((name) => !here.has(name));
   if (missing.length > 0) throw new ProtocolError("unknown_recipient", "", { details: { missing } });
   return bearers.map(({ crypto_session }) => crypto_session);
