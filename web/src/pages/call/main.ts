@@ -12,6 +12,7 @@ import type { ProtocolError } from "../../sdk/protocol/errors";
 import { SIGNAL_TYPE } from "../../sdk/protocol/sfu";
 import { WebRTCHelper } from "../../sdk/webrtc/helper";
 import { wireDialogs } from "../channel/dialogs";
+import { deriveEarly } from "../channel/early-keys";
 import { type Entrance, Lobby } from "../channel/lobby";
 import { failureWording } from "../channel/wording";
 import { byId } from "../elements/element";
@@ -42,6 +43,7 @@ class Visit {
   begin(): void {
     wireDialogs();
     this.lobby.readAddress(location.href);
+    deriveEarly(this.lobby.entrance);
     this.lobby.focus();
     this.media.onChange = (device) => (this.room ? this.room.deviceChanged(device) : this.preview.show());
     this.media.onChoices = () => (this.room ? this.room.choicesChanged() : this.preview.show());
