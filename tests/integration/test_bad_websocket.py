@@ -205,6 +205,7 @@ def test_a_first_frame_that_is_no_connect_is_refused(
         ({"mode": "sealed"}, "bad_request", 3501),
         ({"mode": "sealed", "join_token": "A" * 43 + "="}, "bad_request", 3501),
         ({"crypto_session": "A" * 22 + "=="}, "bad_request", 3501),
+        ({"crypto_session": "A" * 24}, "bad_frame", 3501),
         ({"sealed_attributes": "AAAA"}, "bad_request", 3501),
         ({"mode": "other"}, "bad_frame", 3501),
         ({"scope": "everything"}, "bad_frame", 3501),
