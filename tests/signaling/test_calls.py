@@ -337,6 +337,17 @@ def test_a_new_credential_is_told() -> None:
     assert renewed.participant.expires_ms == stage.now_ms + 60_000
 
 
+def test_who_leaves_while_the_lease_has_run_out_is_told_all_the_same() -> None:
+    stage = Stage()
+    worker, ann = stage.worker(), stage.join("ann")
+    stage.signals(ann)
+    (forward,) = stage.heard(worker)
+    # As after a pause of the server, before it reads what the worker has said meanwhile.
+    stage.now_ms += 2 * TTL_MS
+    stage.membership.remove(ann, "closed", ErrorCode.REVOKED)
+    assert stage.heard(worker) == [Gone(room=forward.room, identity=ann.identity, code="revoked")]
+
+
 def test_who_comes_back_with_another_credential_is_told() -> None:
     stage = Stage()
     worker, ann = stage.worker(), stage.join("ann", expires_ms=stage.now_ms + 60_000)

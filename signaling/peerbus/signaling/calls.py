@@ -414,10 +414,12 @@ class Calls:
         return None if lease is None else Room(scope=key.scope, channel_id=key.channel_id, term=lease.term)
 
     def _tell_room(self, key: ChannelKey, make: Callable[[Room], ServerToWorker]) -> None:
-        now_ms = self._now_ms
-        room = self._room_of(key, now_ms)
-        if room is not None:
-            self._tell_worker(key, make(room), now_ms)
+        # Also where the lease has run out, as after a pause of this server: a worker that still serves the room must
+        # hear who has left it. To any other the term is too old.
+        lease = self._leases.last(key)
+        if lease is not None:
+            room = Room(scope=key.scope, channel_id=key.channel_id, term=lease.term)
+            self._tell_worker(key, make(room), self._now_ms)
 
     def _tell_worker(self, key: ChannelKey, message: ServerToWorker, now_ms: int) -> None:
         worker = self._placement.worker_of(key)

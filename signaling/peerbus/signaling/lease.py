@@ -91,6 +91,13 @@ class Leases:
             return None
         return Lease(key=key, holder=entry.holder, term=entry.term)
 
+    def last(self, key: ChannelKey) -> Lease | None:
+        """The lease of whoever holds it, or held it last if it has only run out since: its holder may go on with it."""
+        entry = self._entries.get(key)
+        if entry is None or not entry.holder:
+            return None
+        return Lease(key=key, holder=entry.holder, term=entry.term)
+
     def is_held(self, key: ChannelKey, holder: str, term: int, now_ms: int) -> bool:
         """Whether word under this term from this holder counts."""
         lease = self.current(key, now_ms)
