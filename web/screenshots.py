@@ -59,17 +59,18 @@ class Stage:
         finally:
             context.close()
 
-    def call_lobby(self, context: BrowserContext, name: str, channel: str) -> Page:
+    def call_lobby(self, context: BrowserContext, name: str, channel: str, password: str = "") -> Page:
         """A page of /call that shows its own camera."""
         page = context.new_page()
-        page.goto(f"{self.server}/call#channel={quote(channel)}&project=demo")
+        secret = f"&password={quote(password)}" if password else ""
+        page.goto(f"{self.server}/call#channel={quote(channel)}{secret}&project=demo")
         page.get_by_test_id("name").fill(name)
         page.locator("#preview-video").wait_for()
         return page
 
-    def call(self, context: BrowserContext, name: str, channel: str) -> Page:
+    def call(self, context: BrowserContext, name: str, channel: str, password: str = "") -> Page:
         """A page of /call that is in the call."""
-        page = self.call_lobby(context, name, channel)
+        page = self.call_lobby(context, name, channel, password)
         page.get_by_test_id("join").click()
         page.get_by_test_id("connection").filter(has_text="Connected").wait_for()
         return page
@@ -258,6 +259,40 @@ def call(stage: Stage, shoot: Shoot) -> None:
             shoot(ada, "call-pinned")
 
 
+OTHER_KEY: Final = """
+const tell = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, ...more) {
+  const isKey = message?.order === "key";
+  return tell.call(this, isKey ? { ...message, mediaKey: new Uint8Array(32) } : message, ...more);
+};
+"""
+"""Gives the page another media key than the one that comes from the password."""
+
+
+def sealed_call(stage: Stage, shoot: Shoot) -> None:
+    channel, password = a_channel("Launch"), "x7k2m-9qq4t-r8v3n-bb6hz"
+    with stage.person() as one, stage.person() as two, stage.person() as three:
+        ada = stage.call(one, "Ada Lovelace", channel, password)
+        grace = stage.call(two, "Grace", channel, password)
+        ada.locator("[data-name=Grace][data-picture=on]").wait_for()
+        three.add_init_script(OTHER_KEY)
+        eve = stage.call(three, "Eve", channel, password)
+        for page in (ada, grace):
+            page.locator("[data-name=Eve]").get_by_text("Cannot be decrypted").wait_for()
+        eve.get_by_text("Cannot be decrypted").nth(1).wait_for()
+        ada.wait_for_timeout(1_500)
+        shoot(eve, "call-undecryptable")
+        shoot(ada, "call-sealed")
+        ada.get_by_test_id("people").click()
+        shoot(ada, "call-sealed-people")
+        ada.keyboard.press("Escape")
+        ada.get_by_test_id("openness").click()
+        shoot(ada, "call-sealed-openness")
+        ada.keyboard.press("Escape")
+        ada.get_by_test_id("connection").click()
+        shoot(ada, "call-sealed-figures")
+
+
 SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "home": home,
     "lobby": lobby,
@@ -267,6 +302,7 @@ SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "cut": cut,
     "call-lobby": call_lobby,
     "call": call,
+    "sealed-call": sealed_call,
 }
 
 

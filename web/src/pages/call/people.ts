@@ -4,16 +4,18 @@
  * Owns its elements.
  */
 
-import type { Peer } from "../../sdk/webrtc/records";
+import type { EncryptionState, Peer, RemotePublication } from "../../sdk/webrtc/records";
 import { avatar } from "../channel/avatar";
 import { make } from "../elements/element";
 import { icon } from "../elements/icon";
+import { encryptionWords } from "./wording";
 
 export interface PeopleView {
   readonly ownName: string;
   readonly ownIdentity: string;
   readonly isOwnMicrophoneOn: boolean;
   readonly peers: readonly Peer[];
+  readonly encryptionOf: (publication: RemotePublication) => EncryptionState;
   readonly handsUp: ReadonlySet<string>;
 }
 
@@ -32,7 +34,8 @@ function personOf({ name, identity, publications }: Peer, view: PeopleView): HTM
       : isOn("audio")
         ? "with sound only"
         : "listens";
-  return item(name, identity, words, isOn("audio"), view);
+  const hidden = publications.map((one) => encryptionWords(view.encryptionOf(one))).find(Boolean);
+  return item(name, identity, hidden?.toLowerCase() ?? words, isOn("audio") && !hidden, view);
 }
 
 function item(

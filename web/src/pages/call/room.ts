@@ -10,7 +10,6 @@ import type { ProtocolError } from "../../sdk/protocol/errors";
 import type { WebRTCHelper } from "../../sdk/webrtc/helper";
 import type { LocalPublication } from "../../sdk/webrtc/publications";
 import { closeDialogs, showOpenness, showShare } from "../channel/dialogs";
-import { openness } from "../channel/wording";
 import { byId, make } from "../elements/element";
 import { icon } from "../elements/icon";
 import { type Action, notice, type Wording } from "../elements/notice";
@@ -21,7 +20,7 @@ import { type Device, MediaFailure, type OwnMedia } from "./own-media";
 import { showPeople } from "./people";
 import { tilesOf } from "./tile-model";
 import { Tiles } from "./tiles";
-import { callFailureWording, deviceWording, MEDIA_OPENNESS, peopleWords } from "./wording";
+import { callFailureWording, deviceWording, hiddenWording, mediaOpenness, peopleWords } from "./wording";
 
 const SOURCES = { camera: "camera", microphone: "microphone" } as const;
 
@@ -49,6 +48,8 @@ export class Room {
   private ownCamera: MediaStream | undefined;
   private speaking: ReadonlySet<string> = new Set();
   private pinned: string | undefined;
+  /** Of whom it was said that nothing of them is shown. */
+  private readonly hidden: Record<string, string> = {};
   private isDrawing = false;
   private isClosed = false;
 
@@ -80,7 +81,7 @@ export class Room {
     const { leave, rejoin } = callbacks;
     this.connection = new ConnectionView(agent, webrtc, { rejoin, leave });
     webrtc.on("state", () => this.stateChanged());
-    for (const event of ["track", "trackEnded", "peers", "publications"] as const) {
+    for (const event of ["track", "trackEnded", "peers", "publications", "encryptionState"] as const) {
       webrtc.on(event, () => this.draw());
     }
     webrtc.on("activeSpeaker", (speakers) => {
@@ -204,7 +205,9 @@ export class Room {
     byId("share-open", HTMLButtonElement).onclick = () => this.share();
     byId("alone-share", HTMLButtonElement).onclick = () => this.share();
     byId("openness", HTMLButtonElement).onclick = () => {
-      if (this.agent.channel) showOpenness(this.agent.channel, MEDIA_OPENNESS);
+      const { channel, safetyNumber } = this.agent;
+      if (!channel) return;
+      showOpenness(channel, mediaOpenness(channel, this.webrtc.isEncrypted).text, safetyNumber);
     };
     byId("people-open", HTMLButtonElement).onclick = () => {
       this.showPeople();
@@ -221,8 +224,8 @@ export class Room {
     const { channel } = this.agent;
     if (!channel) return;
     byId("channel-name", HTMLElement).textContent = channel.name;
-    const { badge } = openness(channel);
-    byId("openness", HTMLElement).replaceChildren(icon(channel.hasPassword ? "lock" : "lock-open"), badge);
+    const { badge, sign } = mediaOpenness(channel, this.webrtc.isEncrypted);
+    byId("openness", HTMLElement).replaceChildren(icon(sign), badge);
   }
 
   private showPeople(): void {
@@ -231,6 +234,7 @@ export class Room {
       ownIdentity: this.agent.identity,
       isOwnMicrophoneOn: this.media.state("microphone").isOn,
       peers: this.webrtc.peers,
+      encryptionOf: (publication) => this.webrtc.encryptionOf(publication),
       handsUp: this.gestures.handsUp,
     });
   }
@@ -253,6 +257,19 @@ export class Room {
       this.untell("sound_held");
     };
     this.tell(wording, [{ label: "Play the sound", act: play, isPrimary: true }]);
+  }
+
+  /** Says of whom nothing is shown, once for each change of who that is. */
+  private tellHidden(state: "undecryptable" | "not_sealed"): void {
+    const names = this.webrtc.peers
+      .filter(({ publications }) => publications.some((one) => this.webrtc.encryptionOf(one) === state))
+      .map(({ name }) => name);
+    const mark = names.join("\n");
+    if ((this.hidden[state] ?? "") === mark) return;
+    this.hidden[state] = mark;
+    this.untell(`call_${state}`);
+    const wording = hiddenWording(state, names);
+    if (wording) this.tell(wording);
   }
 
   private retry(device: Device): Action[] {
@@ -295,6 +312,7 @@ export class Room {
       },
       peers,
       tracks: webrtc.tracks,
+      encryptionOf: (publication) => webrtc.encryptionOf(publication),
       speaking: this.speaking,
       handsUp: this.gestures.handsUp,
       pinned: this.pinned,
@@ -308,6 +326,8 @@ export class Room {
       isSharing: this.screen !== undefined,
       isHandUp: this.gestures.isOwnHandUp,
     });
+    this.tellHidden("undecryptable");
+    this.tellHidden("not_sealed");
     byId("alone", HTMLElement).hidden = peers.length > 0 || !webrtc.isConnected;
     const count = peers.length + 1;
     byId("people-open", HTMLElement).replaceChildren(

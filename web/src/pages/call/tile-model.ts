@@ -4,7 +4,8 @@
  * Owns who has a tile, their order and what is on it. Never touches an element.
  */
 
-import type { Peer, RemotePublication, TrackEvent } from "../../sdk/webrtc/records";
+import type { EncryptionState, Peer, RemotePublication, TrackEvent } from "../../sdk/webrtc/records";
+import { encryptionWords } from "./wording";
 
 export interface TileModel {
   /** The same for the same tile, as long as it is there. */
@@ -23,7 +24,7 @@ export interface TileModel {
   readonly isSilent: boolean;
   readonly isSpeaking: boolean;
   readonly isHandUp: boolean;
-  /** In words, where a picture is missing; empty if there is nothing to say. */
+  /** In words, where a picture or the sound is missing; empty if there is nothing to say. */
   readonly status: string;
 }
 
@@ -40,6 +41,7 @@ export interface CallView {
   readonly own: OwnSide;
   readonly peers: readonly Peer[];
   readonly tracks: readonly TrackEvent[];
+  readonly encryptionOf: (publication: RemotePublication) => EncryptionState;
   /** The identities of those who speak. */
   readonly speaking: ReadonlySet<string>;
   readonly handsUp: ReadonlySet<string>;
@@ -70,31 +72,37 @@ function tilesOfPeer(peer: Peer, view: CallView): TileModel[] {
   const sound = publications.find(({ media, source }) => media === "audio" && source !== "screen_audio");
   const [pictureTrack, soundTrack] = [received(picture), received(sound)];
   const isShown = picture !== undefined && !picture.isMuted;
+  const isHeard = sound !== undefined && !sound.isMuted;
+  const [pictureState, soundState] = [stateOf(picture, view), stateOf(sound, view)];
   const person: TileModel = {
     ...common,
     key: identity,
     isScreen: false,
     stream: (pictureTrack ?? soundTrack)?.info.stream,
-    hasPicture: isShown && pictureTrack !== undefined,
-    isSilent: sound === undefined || sound.isMuted,
+    hasPicture: isShown && pictureTrack !== undefined && comes(pictureState),
+    isSilent: !isHeard || isHidden(soundState),
     isSpeaking: view.speaking.has(identity),
     isHandUp: view.handsUp.has(identity),
-    status: statusOf(view.isLost, isShown && !pictureTrack),
+    status:
+      (isShown && encryptionWords(pictureState)) ||
+      (isHeard && encryptionWords(soundState, "sound")) ||
+      statusOf(view.isLost, isShown && !(pictureTrack && comes(pictureState))),
   };
   const screens = publications.filter(({ source }) => source === "screen");
   return [
     ...screens.map((screen): TileModel => {
       const track = received(screen);
+      const state = stateOf(screen, view);
       return {
         ...common,
         key: screen.id,
         isScreen: true,
         stream: track?.info.stream,
-        hasPicture: track !== undefined && !screen.isMuted,
+        hasPicture: track !== undefined && !screen.isMuted && comes(state),
         isSilent: false,
         isSpeaking: false,
         isHandUp: false,
-        status: statusOf(view.isLost, !track),
+        status: encryptionWords(state) || statusOf(view.isLost, !(track && comes(state))),
       };
     }),
     person,
@@ -128,6 +136,20 @@ function tilesOfOwn(own: OwnSide, view: CallView): TileModel[] {
     status: "You are sharing your screen",
   };
   return [screen, person];
+}
+
+function stateOf(publication: RemotePublication | undefined, view: CallView): EncryptionState {
+  return publication ? view.encryptionOf(publication) : "open";
+}
+
+/** Whether there is something to show: what is not there yet would be a black tile. */
+function comes(state: EncryptionState): boolean {
+  return state === "open" || state === "sealed";
+}
+
+/** Whether it will not be shown. */
+function isHidden(state: EncryptionState): boolean {
+  return !comes(state) && state !== "waiting";
 }
 
 function statusOf(isLost: boolean, isMissing: boolean): string {

@@ -4,10 +4,11 @@
  * Owns the sentences. Never shows or does anything.
  */
 
-import type { State } from "../../sdk/agent/records";
-import type { CallState } from "../../sdk/webrtc/records";
+import type { Channel, State } from "../../sdk/agent/records";
+import type { CallState, EncryptionState } from "../../sdk/webrtc/records";
 import type { CallStats } from "../../sdk/webrtc/stats";
-import { failureWording, type PillWording, seconds } from "../channel/wording";
+import { failureWording, listed, type PillWording, seconds } from "../channel/wording";
+import type { IconName } from "../elements/icon";
 import type { Wording } from "../elements/notice";
 import type { Device, MediaProblem } from "./own-media";
 
@@ -56,6 +57,10 @@ const CALL_FAILURES: Readonly<Record<string, readonly [title: string, text: stri
   room_full: ["The call is full", "{why} Wait until somebody leaves, then join again."],
   codec_not_supported: [
     "Your browser can’t send this in a format that the others can show",
+    "{why} You stay in the call without it. Another browser may do better.",
+  ],
+  e2ee_codec: [
+    "Your browser can’t send this encrypted",
     "{why} You stay in the call without it. Another browser may do better.",
   ],
   too_many_tracks: ["That is too much at once", "{why} Stop sharing something first."],
@@ -127,11 +132,79 @@ export function callBanner(agent: State, call: CallState): Wording | undefined {
   return { ...callFailureWording(code, call.why), tone: "warn" };
 }
 
-/** Who can see and hear, beyond who can read. */
-export const MEDIA_OPENNESS: readonly string[] = [
-  "Picture and sound are encrypted from you to the server, and from there to the others. Whoever runs the server could " +
-    "see and hear them.",
-];
+/** Who can see and hear: in the head of the page, and beyond who can read. */
+export interface MediaOpenness {
+  readonly badge: string;
+  /** A lock only where nobody but those in the call can see and hear. */
+  readonly sign: IconName;
+  readonly text: readonly string[];
+}
+
+export function mediaOpenness(
+  { hasPassword }: Pick<Channel, "hasPassword">,
+  isEncrypted: boolean,
+): MediaOpenness {
+  if (isEncrypted) {
+    return {
+      badge: "Encrypted end to end",
+      sign: "lock",
+      text: [
+        "Picture and sound are encrypted end to end: only who has the password can see and hear them. The server passes " +
+          "them on and cannot; it sees who is in the call, who speaks, and how much is sent.",
+        "Raised hands and reactions are not encrypted end to end.",
+      ],
+    };
+  }
+  return {
+    badge: hasPassword ? "Locked, not encrypted end to end" : "Open, not encrypted end to end",
+    sign: hasPassword ? "eye" : "lock-open",
+    text: [
+      "Picture and sound are encrypted from you to the server, and from there to the others, but not end to end: whoever " +
+        "runs the server could see and hear them.",
+    ],
+  };
+}
+
+/** Why a picture or a sound that is sent is not there; empty if nothing is wrong. */
+export function encryptionWords(state: EncryptionState, what: "picture" | "sound" = "picture"): string {
+  const isSound = what === "sound";
+  switch (state) {
+    case "undecryptable":
+      return isSound ? "Sound cannot be decrypted" : "Cannot be decrypted";
+    case "not_sealed":
+      return isSound ? "Sound is not encrypted, not played" : "Not encrypted, so not shown";
+    case "not_opened":
+      return isSound ? "Sound is encrypted, not opened here" : "Encrypted, not opened here";
+    default:
+      return "";
+  }
+}
+
+/** What is said above the call of those whose picture or sound is not shown; nothing if there are none. */
+export function hiddenWording(
+  state: "undecryptable" | "not_sealed",
+  names: readonly string[],
+): Wording | undefined {
+  if (names.length === 0) return undefined;
+  const who = listed(names);
+  if (state === "undecryptable") {
+    return {
+      tone: "warn",
+      title: `${who} cannot be decrypted`,
+      text:
+        "What they send was encrypted with another password than yours, or changed on its way; it is not shown. Make " +
+        "sure that all of you use the same link.",
+      code: "call_undecryptable",
+    };
+  }
+  const [do_, their] = names.length > 1 ? ["do", "Their pictures"] : ["does", "Their picture"];
+  return {
+    tone: "warn",
+    title: `${who} ${do_} not encrypt`,
+    text: `${their} and sound are not shown, since this call is encrypted end to end. They have to switch encryption on.`,
+    code: "call_not_sealed",
+  };
+}
 
 /** Who is in the call, for the button of the list. */
 export function peopleWords(count: number): string {
@@ -160,6 +233,9 @@ export function figures(stats: CallStats): readonly (readonly [what: string, wor
     ["Sending", bitRate(connection.sendBitsPerS)],
     ["Receiving", bitRate(connection.receiveBitsPerS)],
   ];
+  const isEncrypted = sent.some(({ framesSealed }) => framesSealed > 0);
+  const isOpened = received.some(({ encryption }) => encryption === "sealed");
+  rows.push(["Encryption", isEncrypted || isOpened ? "end to end" : "up to the server"]);
   for (const one of sent) rows.push([`You · ${SOURCES[one.source]}`, streamWords(one)]);
   for (const one of received) rows.push([`${one.name} · ${SOURCES[one.source]}`, streamWords(one)]);
   return rows;
@@ -178,6 +254,9 @@ function streamWords(stream: CallStats["sent"][number] | CallStats["received"][n
   if (stream.width && stream.height) parts.push(`${stream.width}×${stream.height}`);
   if (stream.framesPerS !== undefined) parts.push(`${Math.round(stream.framesPerS)} fps`);
   if (stream.packetsLost) parts.push(`${stream.packetsLost} packets lost`);
+  if ("framesRefused" in stream && stream.framesRefused) {
+    parts.push(`${stream.framesRefused} frames not decrypted`);
+  }
   if ("limitedBy" in stream && stream.limitedBy && stream.limitedBy !== "none") {
     parts.push(`limited by ${stream.limitedBy === "cpu" ? "this machine" : stream.limitedBy}`);
   }

@@ -1,7 +1,7 @@
 /** Who has a tile, and what is on it. */
 import { describe, expect, test } from "vitest";
 import { type CallView, tilesOf } from "../../../src/pages/call/tile-model";
-import type { Peer, RemotePublication, TrackEvent } from "../../../src/sdk/webrtc/records";
+import type { EncryptionState, Peer, RemotePublication, TrackEvent } from "../../../src/sdk/webrtc/records";
 
 const STREAM = {} as MediaStream;
 
@@ -39,6 +39,7 @@ function view(changes: Partial<CallView> = {}): CallView {
     own: { identity: "me", name: "Me", camera: undefined, isMicrophoneOn: true, isSharing: false },
     peers: [],
     tracks: [],
+    encryptionOf: () => "open",
     speaking: new Set(),
     handsUp: new Set(),
     pinned: undefined,
@@ -52,6 +53,35 @@ const keys = (changes: Partial<CallView>) => tilesOf(view(changes)).tiles.map(({
 describe("tiles", () => {
   test("are those of everybody, oneself last", () => {
     expect(keys({ peers: [peer("ann", camera), peer("bob")] })).toEqual(["ann", "bob", "own"]);
+  });
+
+  test("say why nothing is shown, and show neither noise nor black", () => {
+    const peers = [peer("ann", camera, microphone, screen)];
+    const tracks = received(camera, microphone, screen);
+    const shown = (states: Record<string, EncryptionState>) => {
+      const { tiles } = tilesOf(view({ peers, tracks, encryptionOf: ({ id }) => states[id] ?? "sealed" }));
+      return tiles
+        .slice(0, 2)
+        .map(({ hasPicture, isSilent, status }) => [hasPicture, isSilent, status] as const);
+    };
+    expect(shown({})).toEqual([
+      [true, false, ""],
+      [true, false, ""],
+    ]);
+    expect(
+      shown({ "ann/cam": "undecryptable", "ann/mic": "undecryptable", "ann/screen": "waiting" }),
+    ).toEqual([
+      [false, false, "Picture is coming…"],
+      [false, true, "Cannot be decrypted"],
+    ]);
+    expect(shown({ "ann/mic": "not_sealed", "ann/screen": "not_sealed" })).toEqual([
+      [false, false, "Not encrypted, so not shown"],
+      [true, true, "Sound is not encrypted, not played"],
+    ]);
+    expect(shown({ "ann/cam": "waiting", "ann/screen": "not_opened" })).toEqual([
+      [false, false, "Encrypted, not opened here"],
+      [false, false, "Picture is coming…"],
+    ]);
   });
 
   test("show a picture that is sent and received", () => {

@@ -7,7 +7,10 @@ import {
   callFailureWording,
   callPill,
   deviceWording,
+  encryptionWords,
   figures,
+  hiddenWording,
+  mediaOpenness,
 } from "../../../src/pages/call/wording";
 import type { State } from "../../../src/sdk/agent/records";
 import type { CallState } from "../../../src/sdk/webrtc/records";
@@ -84,6 +87,34 @@ test("a code that is not known has the server's own words", () => {
   expect(callFailureWording("brand_new", "Something else.")).toMatchObject({ text: "Something else." });
 });
 
+test("who can see and hear is said plainly, with a lock only where nobody else can", () => {
+  const said = (hasPassword: boolean, isEncrypted: boolean) => {
+    const { badge, sign, text } = mediaOpenness({ hasPassword }, isEncrypted);
+    return [badge, sign, text.some((line) => line.includes("could see and hear"))];
+  };
+  expect(said(true, true)).toEqual(["Encrypted end to end", "lock", false]);
+  expect(said(true, false)).toEqual(["Locked, not encrypted end to end", "eye", true]);
+  expect(said(false, false)).toEqual(["Open, not encrypted end to end", "lock-open", true]);
+});
+
+test("what is not shown is explained, what is shown is not", () => {
+  for (const state of ["open", "waiting", "sealed"] as const) {
+    expect([encryptionWords(state), encryptionWords(state, "sound")]).toEqual(["", ""]);
+  }
+  for (const state of ["undecryptable", "not_sealed", "not_opened"] as const) {
+    expect(encryptionWords(state)).toMatch(/crypted/);
+    expect(encryptionWords(state, "sound")).toMatch(/^Sound .*crypted/);
+  }
+});
+
+test("of whom nothing is shown is said, and what to do", () => {
+  expect(hiddenWording("undecryptable", [])).toBeUndefined();
+  const said = hiddenWording("undecryptable", ["Ann", "Bob"]);
+  expect(said).toMatchObject({ title: "Ann and Bob cannot be decrypted", code: "call_undecryptable" });
+  expect(said?.text).toContain("same link");
+  expect(hiddenWording("not_sealed", ["Ann"])).toMatchObject({ title: "Ann does not encrypt" });
+});
+
 test("figures are named and have units", () => {
   expect([bitRate(0), bitRate(64_400), bitRate(1_250_000)]).toEqual(["0 kb/s", "64 kb/s", "1.3 Mb/s"]);
   const stream = {
@@ -157,6 +188,7 @@ test("figures are named and have units", () => {
     ["Delay to the server", "12 ms"],
     ["Sending", "1.0 Mb/s"],
     ["Receiving", "0 kb/s"],
+    ["Encryption", "up to the server"],
     ["You · camera", "800 kb/s · 640×360 · 30 fps · limited by this machine"],
     ["Ann · camera", "800 kb/s · 640×360 · 30 fps · 3 packets lost"],
   ]);
