@@ -108,6 +108,21 @@ FORGED: dict[str, tuple[Callable[[str], str], str]] = {
     "alg none with the signature": (lambda key: unsigned(key) + token_of(key).split(".")[2], "unauthorized"),
     "HS512": (lambda key: token_of(key, algorithm="HS512"), "unauthorized"),
     "another secret": (lambda key: token_of(key, secret="A" * 43), "unauthorized"),
+    "RS256 named, HMAC made": (lambda key: token_of(key, algorithm="RS256"), "unauthorized"),
+    "ES256 named, with the key id for a secret": (
+        lambda key: token_of(key, algorithm="ES256", secret=parts_of(key)[0]),
+        "unauthorized",
+    ),
+    "HS256 in other letters": (lambda key: token_of(key, algorithm="hs256"), "unauthorized"),
+    "a key id for a secret": (lambda key: token_of(key, secret=parts_of(key)[0]), "unauthorized"),
+    "signers in a list": (lambda key: token_of(key, headers={"kid": [parts_of(key)[0]]}), "unauthorized"),
+    "a critical header": (
+        lambda key: token_of(key, headers={"kid": parts_of(key)[0], "crit": ["exp"]}),
+        "unauthorized",
+    ),
+    "an empty id": (lambda key: token_of(key, jti=""), "unauthorized"),
+    "an id that is no text": (lambda key: token_of(key, jti=7), "unauthorized"),
+    "an endless line of issuers": (lambda key: token_of(key, issued_by=["x"] * 50), "unauthorized"),
     "an empty secret": (lambda key: token_of(key, secret=""), "unauthorized"),
     "an unknown signer": (lambda key: token_of(key, headers={"kid": "a" * 12}), "unauthorized"),
     "no signer": (lambda key: token_of(key, headers={}), "unauthorized"),
@@ -160,20 +175,42 @@ def test_a_credential_of_many_kilobytes_is_refused_unread(attacked: LiveServer, 
 
 def test_a_refusal_does_not_tell_an_unknown_key_from_a_wrong_secret(attacked: LiveServer) -> None:
     key = attacked.developer_key
-    wrong = [key[:-43] + "A" * 43, "pb_" + "a" * 12 + "_" + "A" * 43, token_of(key, secret="A" * 43)]
+    wrong = [
+        key[:-43] + "A" * 43,
+        "pb_" + "a" * 12 + "_" + "A" * 43,
+        token_of(key, secret="A" * 43, jti="t"),
+        token_of(key, headers={"kid": "a" * 12}, jti="t"),
+    ]
     answers = [post(attacked, "/v1/longpoll", [connect_frame(attacked, key=text)]).problem for text in wrong]
     assert [{**answer, "correlation_id": ""} for answer in answers] == [
         {**answers[0], "correlation_id": ""}
-    ] * 3
-    times: dict[str, list[float]] = {text: [] for text in wrong[:2]}
+    ] * 4
+    times: dict[str, list[float]] = {text: [] for text in wrong}
     for _ in range(100):
         for text, seconds in times.items():
             began_s = time.perf_counter()
             post(attacked, "/v1/longpoll", [connect_frame(attacked, key=text)])
             seconds.append(time.perf_counter() - began_s)
-    secret_wrong, id_unknown = (statistics.median(seconds) for seconds in times.values())
-    # Anything that is done for one of them alone would show; the network is in both.
+    # Anything that is done for one of a pair alone would show; the network is in both.
+    secret_wrong, id_unknown, signature_wrong, signer_unknown = map(statistics.median, times.values())
     assert 0.5 < secret_wrong / id_unknown < 2
+    assert 0.5 < signature_wrong / signer_unknown < 2
+
+
+SPOOFED = dict.fromkeys(
+    ("X-Forwarded-For", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "Client-IP"), "192.0.2.7"
+) | {"Forwarded": "for=192.0.2.7", "Via": "1.1 192.0.2.7"}
+
+
+@pytest.mark.parametrize("transport", BOTH)
+def test_no_header_moves_a_client_to_another_address(attacked: LiveServer, transport: Transport) -> None:
+    token = token_of(attacked.developer_key, grant={**FULL_GRANT, "addresses": ["192.0.2.0/24"]})
+    if transport == "websocket":
+        with RawWebSocket(attacked, headers=SPOOFED) as raw:
+            assert raw.join("corner", key=token)["code"] == "forbidden"
+    else:
+        answer = post(attacked, "/v1/longpoll", [connect_frame(attacked, "corner", key=token)], SPOOFED)
+        assert answer.problem["code"] == "forbidden"
 
 
 # --- less than everything ---------------------------------------------------------------------------------------
@@ -354,9 +391,15 @@ def test_guessing_is_throttled_by_address_whatever_a_header_says(start_server: S
     with watching(server) as witness:
         codes = []
         for number in range(40):
-            forwarded = {"X-Forwarded-For": f"192.0.2.{number}", "Forwarded": f"for=192.0.2.{number}"}
+            forwarded = {
+                name: text.replace("192.0.2.7", f"192.0.2.{number}") for name, text in SPOOFED.items()
+            }
             guess = f"pb_{'a' * 12}_{number:043d}"
-            answer = post(server, "/v1/longpoll", [connect_frame(server, key=guess)], forwarded)
+            if number % 2:
+                answer = post(server, "/v1/longpoll", [connect_frame(server, key=guess)], forwarded)
+            else:
+                headers = {**forwarded, "Authorization": f"Bearer {guess}"}
+                answer = post(server, "/v1/keys/temporary", {"grant": FULL_GRANT}, headers)
             codes.append(answer.problem["code"])
         # One more is allowed every three seconds.
         assert codes[:20] == ["unauthorized"] * 20
@@ -367,6 +410,8 @@ def test_guessing_is_throttled_by_address_whatever_a_header_says(start_server: S
         assert 1 <= int(answer.headers["retry-after"]) <= 60
         with RawWebSocket(server) as raw:
             assert raw.upgrade.status == 429
+        right = {"Authorization": f"Bearer {server.developer_key}"}
+        assert post(server, "/v1/keys/temporary", {"grant": FULL_GRANT}, right).status == 429
         witness.check()
     # One line each at most, and not even that.
     assert server.log.count("connect refused") <= codes.count("unauthorized")

@@ -30,7 +30,7 @@ from tests.support.server_process import ServerProcess
 from tests.support.sfu_room import Video, until
 
 CLOSED_WITHIN_S = 2.0
-TTL_S = 6
+TTL_S = 5
 _PICTURE = 1000
 
 
@@ -69,7 +69,7 @@ class Stage:
         self.url, self.key = url, key
         self.callers: list[Caller] = []
 
-    def token(self, name: str, ttl_s: int = 600) -> ParticipantToken:
+    def token(self, name: str) -> ParticipantToken:
         token = ParticipantToken(name=name, project_id="default", api_key_id=self.key.split("_")[1])
         token.add_room_grant(room_name="lobby")
         return token
@@ -107,6 +107,13 @@ async def stage(server: ServerProcess) -> AsyncIterator[Stage]:
         await one.close()
 
 
+def revoke(folder: Path, token: ParticipantToken) -> None:
+    """As the command beside a running server does it."""
+    store = KeyStore.open(folder / "data")
+    store.revoke_token(token.token_id, now_ms=int(time.time() * 1000))
+    store.close()
+
+
 async def flows(picture: Video, peer: RawPeer) -> bool:
     """Whether the next packets of the picture reach a peer."""
     before = len(peer.packets)
@@ -122,14 +129,22 @@ async def test_a_worker_ends_credentials_by_itself_and_makes_up_for_revocations(
     server: ServerProcess, stage: Stage, tmp_path: Path
 ) -> None:
     publisher = await stage.join(stage.key, videos=(_PICTURE,))
-    brief, lasting = stage.token("brief"), stage.token("lasting")
+    brief, lasting, doomed = (stage.token(name) for name in ("brief", "lasting", "doomed"))
+    cleo = await stage.join(lasting.to_jwt(secret=stage.key), video_slots=1)
+    dora = await stage.join(doomed.to_jwt(secret=stage.key), video_slots=1)
+    await until(lambda: cleo.is_bound and dora.is_bound)
+    picture = Video(publisher.peer, _PICTURE)
+    assert await flows(picture, cleo.peer)
+    assert await flows(picture, dora.peer)
+    # While all is well a revocation is there at once.
+    revoked_s = time.monotonic()
+    revoke(tmp_path, doomed)
+    while await flows(picture, dora.peer):
+        assert time.monotonic() - revoked_s < CLOSED_WITHIN_S
+    assert await flows(picture, cleo.peer)
     ends_s = int(time.time()) + TTL_S
     bob = await stage.join(brief.to_jwt(secret=stage.key, ttl_s=TTL_S), video_slots=1)
-    cleo = await stage.join(lasting.to_jwt(secret=stage.key), video_slots=1)
-    await until(lambda: bob.is_bound and cleo.is_bound)
-    picture = Video(publisher.peer, _PICTURE)
-    assert await flows(picture, bob.peer)
-    assert await flows(picture, cleo.peer)
+    await until(lambda: bob.is_bound)
     signaling = server.signaling()
     os.kill(signaling.pid, signal.SIGSTOP)
     try:
@@ -139,9 +154,7 @@ async def test_a_worker_ends_credentials_by_itself_and_makes_up_for_revocations(
         assert time.time() >= ends_s
         assert await flows(picture, cleo.peer)
         # A command beside the server revokes the other one, which nobody can tell the worker yet.
-        store = KeyStore.open(tmp_path / "data")
-        store.revoke_token(lasting.token_id, now_ms=int(time.time() * 1000))
-        store.close()
+        revoke(tmp_path, lasting)
         assert await flows(picture, cleo.peer)
     finally:
         os.kill(signaling.pid, signal.SIGCONT)
