@@ -281,6 +281,22 @@ test("a live message to somebody who is not here is refused on this side, as the
   await expect(sending).rejects.toMatchObject({ code: "unknown_recipient", details: { missing: ["bob"] } });
 });
 
+test("a live message right after a reconnect is for who is here now, not for who was here before", async () => {
+  await bob.connects();
+  await alice.connects({}, { members: [{ ...bob.listed(), session_id: "gone", crypto_session: "" }] });
+  alice.connection.lose();
+  void alice.agent.sendMessage({ content: "for you", to: "bob", delivery: "live" }).catch(() => undefined);
+  alice.world.pass(1_000);
+  alice.connection.open();
+  await alice.knocks();
+  // The replay that tells of bob's coming and going is still to come.
+  alice.connection.welcome({ recovered: true, live_recovered: true, members: [bob.listed()] });
+  const [frame] = await alice.sent(1);
+  bob.connection.say(passedOn(frame as SendFrame));
+  await expect.poll(() => bob.texts).toEqual(["for you"]);
+  expect(bob.errors).toEqual([]);
+});
+
 describe("what cannot be trusted is not shown, and said once", () => {
   /** A message of alice, as the server gets it. */
   async function ofAlice(text: string, options: Record<string, unknown> = {}): Promise<SendFrame> {

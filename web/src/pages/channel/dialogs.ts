@@ -75,7 +75,7 @@ function safety(number: string): HTMLElement {
     make(
       "p",
       { class: "hint" },
-      "Read it to each other, on the phone or face to face. If it is the same, you have the same channel and the same password, and nobody stands between you.",
+      "Read it to each other, on the phone or face to face. If it is the same, you have the same channel and the same password, and nobody without it reads along.",
     ),
   );
 }

@@ -184,7 +184,7 @@ export function openness(channel: Pick<Channel, "mode" | "hasPassword" | "isLock
 
 const REFUSALS: Readonly<Record<string, string>> = {
   wrong_key: "It was sealed with another password.",
-  tampered: "It was changed on its way, or is not from there.",
+  tampered: "It, or what stands around it, was changed on its way.",
   replayed: "The server showed an older message a second time.",
   reordered: "The server showed it at another place than it was sent at.",
   not_sealed: "It was not sealed.",

@@ -17,11 +17,6 @@ export class Sequence {
   private readonly places: Place[] = [];
   private isDoing = false;
 
-  /** Whether something waits. */
-  get isBusy(): boolean {
-    return this.places.length > 0 || this.isDoing;
-  }
-
   /**
    * Adds a step, or one that is being made; `skipped` is done in its place if `hurry` comes before it is ready.
    *
