@@ -18,6 +18,7 @@ from peerbus.protocol.grants import (
     Grant,
     Operation,
     admit,
+    check_bearer,
     grant_from_json,
     grant_to_json,
     narrow,
@@ -37,7 +38,7 @@ FULL = Grant(
     operator=True,
 )
 
-NAMES = st.sampled_from(["a", "b", "team/a", "team/b", "team/a/x"])
+NAMES = st.sampled_from(["a", "b", "team/a", "team/b", "team/a/x", "peerbus:a"])
 LISTS = st.lists(st.sampled_from(["a", "b", "*", ">", "team/*", "team/>", "*/a"]), max_size=3).map(tuple)
 NETWORKS = st.sampled_from(
     ["10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "192.0.2.0/24", "::/0", "2001:db8::/32"]
@@ -55,6 +56,7 @@ GRANTS = st.builds(
     storage=LISTS,
     public=st.booleans(),
     operator=st.booleans(),
+    service=st.booleans(),
     rate_per_s=st.none() | st.floats(0.1, 1e6),
     members=st.none() | st.integers(1, 100),
     expires_ms=st.none() | st.integers(NOW_MS - 5, NOW_MS + 5),
@@ -192,13 +194,45 @@ def test_narrowing_is_monotone_and_in_any_order(
 
 @given(GRANTS)
 def test_narrowing_by_everything_changes_nothing(grant: Grant) -> None:
-    whole = narrow(FULL, grant)
+    whole = narrow(changed(FULL, service=grant.service), grant)
     assert changed(whole, channels=(), agents=(), types=(), storage=()) == changed(
         grant, channels=(), agents=(), types=(), storage=()
     )
     for section in ("channels", "agents", "types", "storage"):
         assert set(getattr(whole, section)) == set(getattr(grant, section))
     assert narrow(grant, Grant()).operations == frozenset()
+
+
+@given(GRANTS, GRANTS)
+def test_no_section_says_more_than_that_of_either(parent: Grant, child: Grant) -> None:
+    both = narrow(parent, child)
+    for one in (parent, child):
+        assert both.operations <= one.operations
+        for flag in ("public", "operator", "service"):
+            assert getattr(both, flag) <= getattr(one, flag)
+        for limit in ("rate_per_s", "members", "expires_ms", "uses"):
+            own = getattr(one, limit)
+            assert own is None or getattr(both, limit) <= own
+        for limit in ("addresses", "origins"):
+            assert getattr(one, limit) is None or getattr(both, limit) is not None
+
+
+@given(GRANTS, GRANTS, CONNECTS)
+def test_where_one_is_worth_nothing_both_are_not(
+    parent: Grant, child: Grant, connecting: dict[str, Any]
+) -> None:
+    asked = {name: connecting[name] for name in ("now_ms", "address", "origin")}
+
+    def is_worth(grant: Grant) -> bool:
+        try:
+            check_bearer(grant, **asked)
+        except ProtocolError:
+            return False
+        return True
+
+    assert is_worth(narrow(parent, child)) is (is_worth(parent) and is_worth(child))
+    # A session needs at least that.
+    assert is_worth(parent) or admission(parent, connecting) is None
 
 
 def test_a_claim_narrows_to_a_name() -> None:

@@ -68,3 +68,15 @@ def test_an_address_that_was_quiet_begins_anew() -> None:
         gate.refused(ANN, ProtocolError(ErrorCode.UNAUTHORIZED), 120_000)
     with pytest.raises(ProtocolError):
         gate.check(ANN, 120_000)
+
+
+def test_guessing_is_told_once_for_so_many_as_may_be_in_a_minute() -> None:
+    gate = Gate(LIMITS)
+    told: list[tuple[str | None, int]] = []
+    gate.on_guessing = lambda peer, count: told.append((peer.address, count))
+    for number in range(14):
+        gate.refused(ANN, ProtocolError(ErrorCode.UNAUTHORIZED), number)
+        gate.refused(ANN, ProtocolError(ErrorCode.EXPIRED), number)
+        if number < 5:
+            gate.refused(BEN, ProtocolError(ErrorCode.UNAUTHORIZED), number)
+    assert told == [("192.0.2.1", 6), ("192.0.2.1", 6)]

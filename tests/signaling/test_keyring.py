@@ -12,11 +12,20 @@ from hypothesis import strategies as st
 
 from peerbus.protocol.credentials import TokenClaims
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.grants import Grant, Operation, grant_from_json, grant_to_json
+from peerbus.protocol.grants import Grant, Operation, admit, grant_from_json, grant_to_json
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
+from peerbus.protocol.signals import CONTROL_CHANNEL
 from peerbus.signaling.credential_ids import CredentialIds
-from peerbus.signaling.keyring import DEMO_PROJECT, CredentialKind, KeyRecord, Keyring
+from peerbus.signaling.keyring import (
+    DEMO_PROJECT,
+    SERVICE_PROJECT,
+    CredentialKind,
+    KeyRecord,
+    Keyring,
+    UseLimit,
+)
+from peerbus.signaling.keys import WORKER_GRANT
 from tests.support.vectors import load_vectors
 
 MASTER_KEY = bytes(range(32))
@@ -253,3 +262,68 @@ def test_a_token_of_one_project_is_nothing_in_another() -> None:
         refused(keyring(), Keyring(MASTER_KEY).sign(foreign, claims()).reveal()).code
         is ErrorCode.UNAUTHORIZED
     )
+
+
+def test_what_ends_while_a_session_begins_is_noticed() -> None:
+    ring = keyring()
+    principal = ring.verify(ring.sign(RECORD, claims(jti="t-1", issued_by=("t-0",))), NOW_MS)
+    assert principal.ids == CredentialIds(
+        "abcdefghijkl:t-1", RECORD.key_id, frozenset({RECORD.key_id, "abcdefghijkl:t-1", "abcdefghijkl:t-0"})
+    )
+
+    def code(now_ms: int = NOW_MS) -> ErrorCode | None:
+        try:
+            ring.recheck(principal, now_ms)
+        except ProtocolError as error:
+            return error.code
+        return None
+
+    assert code() is None
+    assert code(NOW_MS + 60_000) is ErrorCode.EXPIRED
+    assert ring.replace([RECORD], {"abcdefghijkl:t-0"}) == {"abcdefghijkl:t-0"}
+    assert code() is ErrorCode.REVOKED
+    assert ring.replace([RECORD], {"bcdefghijklm:t-1"}) == {"bcdefghijklm:t-1"}
+    assert code() is None
+    ring.replace([msgspec.structs.replace(RECORD, revoked_ms=NOW_MS)])
+    assert code() is ErrorCode.REVOKED
+    ring.replace([])
+    assert code() is ErrorCode.REVOKED
+
+
+def test_uses_are_those_of_the_token_and_of_its_key() -> None:
+    record = msgspec.structs.replace(RECORD, grant=msgspec.structs.replace(RECORD.grant, uses=5))
+    ring = keyring(record)
+    key_limit = UseLimit(RECORD.key_id, 5, None)
+    assert ring.verify(Secret(key_text(ring, record)), NOW_MS).use_limits == (key_limit,)
+    assert ring.verify(ring.sign(record, claims()), NOW_MS).use_limits == (key_limit,)
+    grant = grant_to_json(Grant(channels=EVERY, uses=9))
+    both = ring.verify(ring.sign(record, claims(jti="t", grant=grant)), NOW_MS)
+    assert both.use_limits == (key_limit, UseLimit("abcdefghijkl:t", 9, NOW_MS + 60_000))
+    assert both.grant.uses == 5
+
+
+def test_a_token_of_a_worker_is_a_workers() -> None:
+    record = msgspec.structs.replace(RECORD, project=SERVICE_PROJECT, grant=WORKER_GRANT)
+    ring = keyring(record)
+    narrower = Grant(
+        channels=EVERY,
+        agents=("peerbus:sfu-eu",),
+        operations=WORKER_GRANT.operations,
+        types=EVERY,
+        service=True,
+    )
+    asked: dict[str, Any] = {
+        "now_ms": NOW_MS,
+        "scope": f"private:{SERVICE_PROJECT}",
+        "channel": CONTROL_CHANNEL,
+    }
+    principal = ring.verify(ring.sign(record, claims(grant=grant_to_json(narrower))), NOW_MS)
+    assert admit(principal.grant, **asked, agent="peerbus:sfu-eu").is_service
+    with pytest.raises(ProtocolError):
+        admit(principal.grant, **asked, agent="peerbus:sfu-us")
+    # What does not say that it is of a service opens nothing.
+    plain = msgspec.structs.replace(narrower, service=False)
+    principal = ring.verify(ring.sign(record, claims(grant=grant_to_json(plain))), NOW_MS)
+    for agent in ("peerbus:sfu-eu", "alice"):
+        with pytest.raises(ProtocolError):
+            admit(principal.grant, **asked, agent=agent)

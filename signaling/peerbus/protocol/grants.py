@@ -255,11 +255,13 @@ def narrow(parent: Grant, child: Grant) -> Grant:
 
     Raises `ProtocolError` (`bad_request`) where a section of the result would be too long.
     """
+    # One of a service opens the channels of services, and any other no such: together they open none.
+    channels = intersect(parent.channels, child.channels) if parent.service is child.service else ()
     claim = None
     if parent.claim is not None and child.claim is not None:
         claim = intersect_pair(parent.claim, child.claim)
     return Grant(
-        channels=intersect(parent.channels, child.channels),
+        channels=channels,
         agents=intersect(parent.agents, child.agents),
         claim=claim,
         sessions=None

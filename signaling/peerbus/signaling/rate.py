@@ -62,7 +62,7 @@ class SharedRate:
 
     It is asked for every message, so that it costs a subtraction as long as something is left; whoever finds nothing
     left (`left` below 0) asks for a `refill`: what has come up since the last one, and no more than a second's worth.
-    So up to twice the rate may go in one second after a quiet one.
+    So a burst of up to twice the rate is taken after a quiet time, as of one session.
     """
 
     __slots__ = ("__weakref__", "_filled_at_ms", "_rate_per_s", "left")
