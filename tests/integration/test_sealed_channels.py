@@ -16,7 +16,9 @@ import pytest
 from peerbus.client import AgentConnection, Glob, Message
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.sync import AgentConnection as BlockingAgent
+from peerbus.client.token import ParticipantToken
 from peerbus.protocol.codec import EncodingName
+from peerbus.protocol.credentials import parse_developer_key
 from tests.support.live_server import LiveServer
 from tests.support.tcp_proxy import TcpProxy, proxying
 
@@ -277,6 +279,40 @@ async def test_private_attributes(server: LiveServer, join: Join) -> None:
     open_one = await join(server, "open", None)
     with pytest.raises(PeerbusError):
         await open_one.set_attributes({}, private_attributes={"hp": 1})
+
+
+async def test_claimed_names_their_mail_and_their_devices(
+    server: LiveServer, join: Join, request: pytest.FixtureRequest
+) -> None:
+    key = parse_developer_key(server.developer_key)
+    assert key is not None
+    token = ParticipantToken(name="alice", project_id="default", api_key_id=key.key_id, sessions=2)
+    token.add_room_grant(room_name=request.node.name)
+    as_alice: dict[str, Any] = {"api_key": token.to_jwt(secret=key.secret.reveal())}
+    bob, phone = await join(server, "bob"), await join(server, "alice", **as_alice)
+    await phone.disconnect()
+    for number in range(20):
+        await bob.send_message({"mail": number}, to="alice")
+
+    phone = AgentConnection(server.url)
+    heard: list[list[Message]] = [told(phone, "message")]
+    async with phone:
+        await phone.connect(request.node.name, "alice", PASSWORD, **as_alice)
+        await until(lambda: len(heard[0]) == 20)
+        assert [message.content for message in heard[0]] == [{"mail": number} for number in range(20)]
+        laptop = await join(server, "alice", **as_alice)
+        heard.append(told(laptop, "message"))
+        await until(lambda: len([member for member in bob.members if member.name == "alice"]) == 2)
+        await bob.send_message("both", delivery="live", to="alice")
+        await bob.send_message("one", to_session=laptop.session_id)
+
+        def live(number: int) -> list[Any]:
+            return [message.content for message in heard[number] if message.delivery == "live"]
+
+        # The laptop may get mail as well that the phone has not said to have read.
+        await until(lambda: live(0) == ["both"] and live(1) == ["both", "one"])
+        assert all(message.is_sealed for found in heard for message in found)
+        assert {agent.sealing_counters.refused for agent in (bob, phone, laptop)} == {0}
 
 
 def test_blocking_agents_are_sealed_as_well(server: LiveServer) -> None:
