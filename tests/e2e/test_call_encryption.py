@@ -6,9 +6,10 @@ import asyncio
 import signal
 import sys
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest_asyncio
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 
 from peerbus.client.link import Link, format_link
 from tests.e2e.call_stage import Callers, CallServer, call_server, somebody
@@ -18,6 +19,15 @@ __all__ = ["call_server", "somebody"]
 
 PASSWORD: Final = "correct horse battery staple"
 PATIENCE_S: Final = 60
+
+OTHER_KEY: Final = """
+const tell = Worker.prototype.postMessage;
+Worker.prototype.postMessage = function (message, ...more) {
+  const isKey = message?.order === "key";
+  return tell.call(this, isKey ? { ...message, mediaKey: new Uint8Array(32) } : message, ...more);
+};
+"""
+"""Gives a page another media key than the one that comes from the password."""
 
 _RECORD: Final = """
 window.recorded = { audio: [], video: [] };
@@ -141,3 +151,29 @@ async def test_what_the_worker_forwards_is_clear_in_an_open_call_only(
         assert len(deltas) >= 20
         different = [len({frame[at] for frame in deltas}) / len(deltas) for at in range(3, 16)]
         assert min(different) > 0.6 if is_sealed else min(different) < 0.3
+
+
+async def test_the_page_says_what_is_encrypted_and_what_cannot_be_decrypted(
+    chromium: Browser, firefox: Browser, somebody: Callers, channel: str
+) -> None:
+    address = f"/call#channel={quote(channel)}&password={quote(PASSWORD)}&project=demo"
+    ada, bob, eve = await somebody(chromium), await somebody(firefox), await somebody(chromium, OTHER_KEY)
+    for one, name in ((ada, "Ada"), (bob, "Bob"), (eve, "Eve")):
+        await one.opens(address)
+        await one.joins(name)
+        await expect(one.page.get_by_test_id("openness")).to_contain_text("Encrypted end to end")
+    await ada.sees_and_hears("Bob")
+    await bob.sees_and_hears("Ada")
+    for one, others in ((ada, ["Eve"]), (bob, ["Eve"]), (eve, ["Ada", "Bob"])):
+        for other in others:
+            tile = one.tile(other)
+            await expect(tile.get_by_test_id("tile-status")).to_have_text("Cannot be decrypted")
+            await expect(tile).to_have_attribute("data-picture", "off")
+        await expect(one.notice("call_undecryptable")).to_contain_text("Use the same link")
+    await eve.presses("Leave")
+    await expect(ada.notice("call_undecryptable")).to_have_count(0)
+
+    plain = await somebody(chromium)
+    await plain.opens(f"/call#channel={quote(channel)}&project=demo")
+    await plain.joins("Cleo")
+    await expect(plain.page.get_by_test_id("openness")).to_contain_text("Open, not encrypted end to end")

@@ -224,8 +224,12 @@ export class Room {
     const { channel } = this.agent;
     if (!channel) return;
     byId("channel-name", HTMLElement).textContent = channel.name;
-    const { badge, sign } = mediaOpenness(channel, this.webrtc.isEncrypted);
-    byId("openness", HTMLElement).replaceChildren(icon(sign), badge);
+    const { badge, shortBadge, sign } = mediaOpenness(channel, this.webrtc.isEncrypted);
+    byId("openness", HTMLElement).replaceChildren(
+      icon(sign),
+      make("span", { class: "wide-only" }, badge),
+      make("span", { class: "narrow-only" }, shortBadge),
+    );
   }
 
   private showPeople(): void {

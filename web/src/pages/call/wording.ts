@@ -135,6 +135,8 @@ export function callBanner(agent: State, call: CallState): Wording | undefined {
 /** Who can see and hear: in the head of the page, and beyond who can read. */
 export interface MediaOpenness {
   readonly badge: string;
+  /** The same where there is little room. */
+  readonly shortBadge: string;
   /** A lock only where nobody but those in the call can see and hear. */
   readonly sign: IconName;
   readonly text: readonly string[];
@@ -147,6 +149,7 @@ export function mediaOpenness(
   if (isEncrypted) {
     return {
       badge: "Encrypted end to end",
+      shortBadge: "Encrypted",
       sign: "lock",
       text: [
         "Picture and sound are encrypted end to end: only who has the password can see and hear them. The server passes " +
@@ -157,6 +160,7 @@ export function mediaOpenness(
   }
   return {
     badge: hasPassword ? "Locked, not encrypted end to end" : "Open, not encrypted end to end",
+    shortBadge: "Not encrypted",
     sign: hasPassword ? "eye" : "lock-open",
     text: [
       "Picture and sound are encrypted from you to the server, and from there to the others, but not end to end: whoever " +
@@ -190,10 +194,10 @@ export function hiddenWording(
   if (state === "undecryptable") {
     return {
       tone: "warn",
-      title: `${who} cannot be decrypted`,
+      title: `${who} can’t be seen or heard`,
       text:
-        "What they send was encrypted with another password than yours, or changed on its way; it is not shown. Make " +
-        "sure that all of you use the same link.",
+        "What they send cannot be decrypted: they have another password, or it was changed on its way. Use the same link, " +
+        "all of you.",
       code: "call_undecryptable",
     };
   }

@@ -110,7 +110,7 @@ test("what is not shown is explained, what is shown is not", () => {
 test("of whom nothing is shown is said, and what to do", () => {
   expect(hiddenWording("undecryptable", [])).toBeUndefined();
   const said = hiddenWording("undecryptable", ["Ann", "Bob"]);
-  expect(said).toMatchObject({ title: "Ann and Bob cannot be decrypted", code: "call_undecryptable" });
+  expect(said).toMatchObject({ title: "Ann and Bob can’t be seen or heard", code: "call_undecryptable" });
   expect(said?.text).toContain("same link");
   expect(hiddenWording("not_sealed", ["Ann"])).toMatchObject({ title: "Ann does not encrypt" });
 });
