@@ -9,7 +9,7 @@ from urllib.parse import quote
 from playwright.async_api import Browser, expect
 
 from tests.e2e.conftest import Pages, Stage
-from tests.e2e.members import PATIENCE_S, Member, Station
+from tests.e2e.members import PATIENCE_S, BrowserMember, Member, Station
 from tests.e2e.network_path import NetworkPath
 from tests.e2e.person import Person
 from tests.support.live_server import LiveServer
@@ -70,9 +70,10 @@ async def test_three_kinds_seal_and_open(line_up: LineUp, join: Stage, channel: 
         assert look["sealing_counters"]["refused"] == look["sealing_counters"]["dropped"] == 0
         assert member.journal.count("error") == 0
 
+    await _a_page_that_is_loaded_again_goes_on(three, channel, join.server.developer_key)
     late = await join(line_up[0], channel, "dora", password=PASSWORD)
     assert [seen.content for seen in await late.history(types=["sample"], limit=100)] == CONTENTS * 3
-    await _sees_private(late, "anna", {"mood": "of anna"})
+    await _sees_private(late, "cleo", {"mood": "of cleo"})
     assert late.journal.count("error") == 0
 
 
@@ -102,6 +103,23 @@ async def _what_is_sent_in_a_cut_arrives_once(three: list[Member]) -> None:
         for member in three:
             if member is not away:
                 await member.hears(f"by {away.name}, after the cut")
+
+
+async def _a_page_that_is_loaded_again_goes_on(three: list[Member], channel: str, key: str) -> None:
+    """The session is the same, the crypto-session another: what it seals is opened, and what is sealed for it alone."""
+    page = next(member for member in three if isinstance(member, BrowserMember))
+    friend = next(member for member in three if member is not page)
+    session_id = (await page.look())["session_id"]
+    await page.page.reload()
+    await page.load()
+    await page.connect(channel, page.name, PASSWORD, api_key=key, private_attributes={"mood": "new"})
+    assert (await page.look())["session_id"] == session_id
+    await _sees_private(friend, page.name, {"mood": "new"})
+    await page.send("after a reload")
+    assert (await friend.hears("after a reload")).is_sealed
+    await friend.send("for the page as it is now", delivery="live", to=page.name)
+    await page.hears("for the page as it is now")
+    assert page.journal.count("error") == friend.journal.count("error") == 0
 
 
 async def test_another_password_meets_nobody(line_up: LineUp, join: Stage, channel: str) -> None:

@@ -255,6 +255,11 @@ describe("a message", () => {
     const from = { sender: "peerbus:sfu", identity: "service" };
     alice.connection.say(passedOn({ op: "send", content, type, delivery }, from));
     expect(signals.map(({ isSealed }) => isSealed)).toEqual([false]);
+    for (const wrong of [{ type: "chat-text" }, { to: ["bob", "peerbus:sfu"] }]) {
+      await expect(alice.agent.sendMessage({ ...signal, ...wrong })).rejects.toMatchObject({
+        code: "not_sealed",
+      });
+    }
     expect(alice.errors).toEqual([]);
   });
 

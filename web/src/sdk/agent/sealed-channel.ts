@@ -38,7 +38,7 @@ import type {
   SendFrame,
 } from "../protocol/frames.gen";
 import type { Event } from "../protocol/session/outputs";
-import { SFU_AGENT } from "../protocol/sfu";
+import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
 import { SealingError } from "./sealing-error";
 
 const DEFAULT_TYPE = "chat-text";
@@ -138,7 +138,11 @@ export class SealedChannel {
 
   // --- sending -------------------------------------------------------------------------------------------
 
-  /** The same message with its content taken out, to be sealed when it is sent. */
+  /**
+   * The same message with its content taken out, to be sealed when it is sent; a signal to the media worker as it is.
+   *
+   * Throws `ProtocolError` (`not_sealed`) for anything else that goes to the media worker.
+   */
   enclosed(frame: SendFrame): SendFrame {
     if (isForWorker(frame)) return frame;
     const { content, binary, metadata, ...around } = frame;
@@ -203,6 +207,11 @@ export class SealedChannel {
     return { ...around, sealed: await envelope, ...(tag === undefined ? {} : { retry_tag: tag }) };
   }
 
+  /** Takes its counter at once; rejects where `Sealer.seal` throws. */
+  private async sealAttributes(plaintext: Bytes, agent: string): Promise<Bytes> {
+    return this.sealer.seal("attributes", plaintext, { sender: agent });
+  }
+
   private withAttributes<F extends ConnectFrame | Extract<ClientFrame, { op: "update" }>>(
     frame: F,
     agent: string,
@@ -212,7 +221,7 @@ export class SealedChannel {
     if (!hidden || agent === "") return frame;
     if (!hidden.envelope || hidden.agent !== agent) {
       hidden.agent = agent;
-      hidden.envelope = this.sealer.seal("attributes", hidden.plaintext, { sender: agent });
+      hidden.envelope = this.sealAttributes(hidden.plaintext, agent);
     }
     return hidden.envelope.then((envelope) => ({ ...frame, sealed_attributes: envelope }));
   }
@@ -377,9 +386,11 @@ export async function openAttributes(
   return { header, inside: readAttributes(plaintext) };
 }
 
-/** What is for the media worker alone it has to read. */
-function isForWorker({ to }: SendFrame): boolean {
-  return to?.length === 1 && to[0] === SFU_AGENT;
+/** Whether it is for the media worker, which has to read it; throws `ProtocolError` where that would not be right. */
+function isForWorker({ to, type }: SendFrame): boolean {
+  if (!to?.includes(SFU_AGENT)) return false;
+  if (to.length === 1 && type === SIGNAL_TYPE) return true;
+  throw new ProtocolError("not_sealed", `What goes to ${SFU_AGENT} is not sealed: signals, to it alone.`);
 }
 
 function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
