@@ -384,7 +384,7 @@ def test_the_audit_log_says_who_did_what_and_no_secret(start_server: StartServer
     assert actions.count(AuditAction.USE_COUNTED) == 1
     assert actions.count(AuditAction.USE_REFUSED) == 1
     (refused,) = AuditLog(server.data_dir).entries(action=AuditAction.CREDENTIALS_REFUSED)
-    assert (refused.address, refused.count) == ("127.0.0.1", 5)
+    assert (refused.address, refused.detail, refused.count) == ("127.0.0.1", "unauthorized", 5)
     audit = (server.data_dir / "audit.jsonl").read_bytes()
     # The positive control: what is no secret stands there.
     assert once["token_id"].encode() in audit

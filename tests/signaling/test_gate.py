@@ -70,13 +70,19 @@ def test_an_address_that_was_quiet_begins_anew() -> None:
         gate.check(ANN, 120_000)
 
 
-def test_guessing_is_told_once_for_so_many_as_may_be_in_a_minute() -> None:
+def test_refusals_are_told_once_for_so_many_as_may_be_in_a_minute() -> None:
     gate = Gate(LIMITS)
-    told: list[tuple[str | None, int]] = []
-    gate.on_guessing = lambda peer, count: told.append((peer.address, count))
+    told: list[tuple[str | None, str, int]] = []
+    gate.on_refused = lambda peer, code, count: told.append((peer.address, code.value, count))
     for number in range(14):
         gate.refused(ANN, ProtocolError(ErrorCode.UNAUTHORIZED), number)
-        gate.refused(ANN, ProtocolError(ErrorCode.EXPIRED), number)
+        gate.refused(ANN, ProtocolError(ErrorCode.NAME_TAKEN), number)
+        if number < 6:
+            gate.refused(ANN, ProtocolError(ErrorCode.REVOKED), number)
         if number < 5:
             gate.refused(BEN, ProtocolError(ErrorCode.UNAUTHORIZED), number)
-    assert told == [("192.0.2.1", 6), ("192.0.2.1", 6)]
+    assert told == [
+        ("192.0.2.1", "unauthorized", 6),
+        ("192.0.2.1", "revoked", 6),
+        ("192.0.2.1", "unauthorized", 6),
+    ]

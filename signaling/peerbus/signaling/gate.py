@@ -22,6 +22,15 @@ _log: Final = logging.getLogger("peerbus.signaling")
 _ADDRESSES_MAX: Final = 10_000
 _COUNTED: Final = frozenset({ErrorCode.UNAUTHORIZED, ErrorCode.PROTOCOL_VIOLATION, ErrorCode.BAD_FRAME})
 """What guesses and broken programs look like; a key that has expired or was revoked is neither."""
+_ABOUT_CREDENTIALS: Final = frozenset(
+    {
+        ErrorCode.UNAUTHORIZED,
+        ErrorCode.EXPIRED,
+        ErrorCode.REVOKED,
+        ErrorCode.FORBIDDEN,
+        ErrorCode.USED_UP,
+    }
+)
 
 
 class Gate:
@@ -33,9 +42,10 @@ class Gate:
         self._connects: Final = Throttle(per_s, 2 * per_s)
         self._failures: Final = Throttle(failed_per_min / 60, failed_per_min)
         self._refused_per_note: Final = failed_per_min
-        self._refused: OrderedDict[str, int] = OrderedDict()
-        self.on_guessing: Callable[[Peer, int], None] | None = None
-        """Told of an address each time that so many of its credentials were refused as may be in a minute."""
+        self._refused: OrderedDict[tuple[str, ErrorCode], int] = OrderedDict()
+        self.on_refused: Callable[[Peer, ErrorCode, int], None] | None = None
+        """Told of an address each time that so many of its credentials were refused for one reason as may be wrong in
+        a minute, and how many that is."""
 
     def admit(self, peer: Peer, now_ms: int) -> None:
         """Counts a connect. Raises `ProtocolError` (`rate_limited`) when there are too many, or too many failed."""
@@ -58,18 +68,19 @@ class Gate:
         """A credential or a first frame was refused."""
         if error.code in _COUNTED:
             self._failures.take(peer.address or "", now_ms)
-            self._count_refused(peer)
+        if error.code in _ABOUT_CREDENTIALS:
+            self._count_refused(peer, error.code)
         _log.info("connect refused: %s %s from %s", peer.correlation_id, error.code.value, peer.address)
 
-    def _count_refused(self, peer: Peer) -> None:
-        address = peer.address or ""
-        count = self._refused.pop(address, 0) + 1
+    def _count_refused(self, peer: Peer, code: ErrorCode) -> None:
+        key = (peer.address or "", code)
+        count = self._refused.pop(key, 0) + 1
         if count < self._refused_per_note:
-            self._refused[address] = count
+            self._refused[key] = count
             if len(self._refused) > _ADDRESSES_MAX:
                 self._refused.popitem(last=False)
-        elif self.on_guessing is not None:
-            self.on_guessing(peer, count)
+        elif self.on_refused is not None:
+            self.on_refused(peer, code, count)
 
     def sweep(self, now_ms: int) -> None:
         """Forgets addresses that have been quiet."""

@@ -115,7 +115,7 @@ class Server:
         self.keys: Final = keys
         self.uses: Final = uses
         self.gate: Final = Gate(limits)
-        self.gate.on_guessing = self._note_guessing
+        self.gate.on_refused = self._note_refused
         self.started_ms: Final = _monotonic_ms()
         self._loop: Final = asyncio.get_running_loop()
         self.sweeps: Final[list[Callable[[int], None]]] = [self.gate.sweep]
@@ -474,11 +474,12 @@ class Server:
             correlation_id=member.peer.correlation_id,
         )
 
-    def _note_guessing(self, peer: Peer, count: int) -> None:
+    def _note_refused(self, peer: Peer, code: ErrorCode, count: int) -> None:
         self.keys.audit.note(
             AuditAction.CREDENTIALS_REFUSED,
             _wall_ms(),
             address=peer.address or "",
+            detail=code.value,
             correlation_id=peer.correlation_id,
             count=count,
         )
