@@ -173,6 +173,45 @@ def talk(stage: Stage, shoot: Shoot) -> None:
             ada.keyboard.press("Escape")
 
 
+FAILS_TO_OPEN: Final = """
+const open = crypto.subtle.decrypt;
+let count = 0;
+crypto.subtle.decrypt = function (...given) {
+  count += 1;
+  return count === 2 ? Promise.reject(new DOMException("", "OperationError")) : open.apply(this, given);
+};
+"""
+"""Has the second message of the page come as if it was changed on its way."""
+
+
+def sealed(stage: Stage, shoot: Shoot) -> None:
+    channel, password = a_channel("Launch"), "x7k2m-9qq4t-r8v3n-bb6hz"
+    with stage.person() as one, stage.person() as two, stage.person() as three:
+        ada = stage.join(one, "Ada Lovelace", channel, password)
+        for text in ("Good morning!", "The build is green.", "Notes follow."):
+            say(ada, text)
+        page = two.new_page()
+        page.add_init_script(FAILS_TO_OPEN)
+        page.goto(f"{stage.server}/chat#channel={quote(channel)}&password={password}&project=demo")
+        page.get_by_test_id("name").fill("Grace")
+        page.get_by_test_id("join").click()
+        page.get_by_test_id("system").filter(has_text="could not be opened").wait_for()
+        shoot(page, "room-refused")
+        page.get_by_test_id("openness").click()
+        shoot(page, "openness-sealed")
+        wrong = stage.join(three, "Linus", channel, f"{password}x")
+        wrong.get_by_test_id("empty").wait_for()
+        shoot(wrong, "room-wrong-password")
+        locked = three.new_page()
+        locked.goto(f"{stage.server}/chat#channel={quote(channel)}&password={password}&mode=open")
+        shoot(locked, "lobby-locked-link")
+        locked.get_by_test_id("name").fill("Lina")
+        locked.get_by_test_id("join").click()
+        locked.get_by_test_id("room").wait_for()
+        locked.get_by_test_id("openness").click()
+        shoot(locked, "openness-locked")
+
+
 def cut(stage: Stage, shoot: Shoot) -> None:
     with stage.person() as context:
         page = context.new_page()
@@ -299,6 +338,7 @@ SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "name-taken": name_taken,
     "empty": empty_room,
     "talk": talk,
+    "sealed": sealed,
     "cut": cut,
     "call-lobby": call_lobby,
     "call": call,
