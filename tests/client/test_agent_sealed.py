@@ -137,19 +137,42 @@ async def test_options_that_make_no_sense(password: str | None, options: dict[st
     assert caught.value.code is ErrorCode.BAD_REQUEST
 
 
-async def test_a_retry_sends_the_same_bytes(
+async def test_a_retry_of_a_durable_message_has_the_same_tag(
     agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
 ) -> None:
-    outcome = agent.send_message({"pay": 5})
+    """The first was refused and the second stored; both answers were lost."""
+    outcomes = [agent.send_message({"pay": number}) for number in (5, 6)]
+    refused, stored = await network.sees(2, wire.Send)
+    assert opened_by(bob, stored, 1) == {"pay": 6}
+    network.cut(1006)
+    await network.join(recovered=True, live_epoch="L2")
+    first, second = (await network.sees(4, wire.Send))[2:]
+    assert first.id > stored.id
+    assert [first.retry_tag, second.retry_tag] == [refused.retry_tag, stored.retry_tag]
+    network.ack(first, offset=2)
+    network.ack(second, offset=1, is_duplicate=True)
+    assert [(await outcome).offset for outcome in outcomes] == [2, 1]
+    assert opened_by(bob, first, 2) == {"pay": 5}
+    later = agent.send_message("later")
+    (*_, third) = await network.sees(5, wire.Send)
+    network.ack(third, offset=3)
+    await later
+    assert opened_by(bob, third, 3) == "later"
+
+
+async def test_a_retry_of_a_live_message_has_the_same_bytes(
+    agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
+) -> None:
+    outcome = agent.send_message("here?", delivery="live")
     (first,) = await network.sees(1, wire.Send)
     network.cut(1006)
     await network.join(recovered=True, live_epoch="L2")
     again = (await network.sees(2, wire.Send))[1]
     assert again.id > first.id
-    assert (again.sealed, again.retry_tag) == (first.sealed, first.retry_tag)
-    network.ack(again, offset=1)
-    assert (await outcome).offset == 1
-    assert opened_by(bob, first, 1) == {"pay": 5}
+    assert again.sealed == first.sealed
+    network.ack(again)
+    await outcome
+    assert opened_by(bob, first, None) == "here?"
     assert agent.sealing_counters.sealed == 1
 
 

@@ -214,7 +214,7 @@ def test_stored_messages_in_another_order(server: Server) -> None:
 
 
 def test_a_stored_message_without_its_place(server: Server) -> None:
-    assert code_of(server.bob, server.sent(Send(content=1), offset=UNSET)) == "tampered"
+    assert code_of(server.bob, server.sent(Send(content=1), offset=UNSET)) == "reordered"
 
 
 @pytest.mark.parametrize("delivery", ["live", "lossy"])

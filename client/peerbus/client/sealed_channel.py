@@ -190,7 +190,7 @@ class SealedChannel:
         if seal_class is SealClass.LOSSY:
             return self._windows.lossy(header.crypto_session, header.counter)
         if message.offset is UNSET:
-            raise ProtocolError(ErrorCode.TAMPERED, "A stored message came without its place in the log.")
+            raise ProtocolError(ErrorCode.REORDERED, "A stored message came without its place in the log.")
         return self._windows.durable(header.crypto_session, epoch, message.offset, header.counter)
 
     def attributes_of(self, member: Member) -> Attributes:

@@ -618,10 +618,16 @@ class ClientSession:
     def _sealed(
         self, request: Request, frame: Send | Update, sealer: FrameSealer, present: Roster
     ) -> Send | Update:
-        """The sealed form: in a retry the same bytes again, unless the own name is another by now."""
+        """
+        The sealed form. What is not known by a key is the same in a retry, unless the own name is another by now.
+
+        Durable messages keep the order of their counters by being sealed anew: one whose refusal was lost is stored
+        behind those that were written after it.
+        """
         assert self._connected is not None
         name = self._connected.agent
-        if request.sealed is None or request.sealed_as != name:
+        is_durable = isinstance(frame, Send) and frame.delivery == "durable"
+        if request.sealed is None or request.sealed_as != name or is_durable:
             request.sealed = sealer.seal(frame, name, present)
             request.sealed_as = name
         return request.sealed
