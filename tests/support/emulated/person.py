@@ -393,6 +393,10 @@ class Person:
             self._leave_interval()
             mail = self._truth.mail_of_sessions[connected.session_id] if self.is_claiming else ()
             self.interval = Interval(connected.epoch, connected.head, mail=mail)
+            if self.is_claiming:
+                unread = self._truth.unread[connected.epoch, self.identity]
+                unseen = [offset for offset in unread if offset <= connected.head and offset not in mail]
+                check(not unseen, f"{self.name} is not shown the mail {unseen}")
             check(
                 connected.mail_after == (mail[0] - 1 if mail else UNSET),
                 f"mail after {connected.mail_after}, not {mail}",
@@ -496,7 +500,7 @@ class Person:
         last = mail[-1] if mail and (beyond or is_all) else max(came, default=0)
         unread = self._truth.unread[interval.epoch, self.identity]
         missing = [offset for offset in mail if offset <= last and offset in unread and offset not in came]
-        check(self._truth.is_trimmed or not missing, f"{self.name}: the mail {missing} did not come")
+        check(not missing, f"{self.name}: the mail {missing} did not come")
         return beyond
 
     def _wanted(self, interval: Interval) -> list[int]:

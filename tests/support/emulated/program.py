@@ -51,6 +51,7 @@ def program_of(seed: int, length: int) -> list[Step]:
     draw = random.Random(f"program {seed}")
     has_faults = draw.random() < 0.75
     has_restarts = draw.random() < 0.4
+    has_mail = draw.random() < 0.4
     makers: list[tuple[int, Callable[[random.Random], tuple[Any, ...]]]] = [
         (26, _send),
         (10, _ask),
@@ -59,6 +60,12 @@ def program_of(seed: int, length: int) -> list[Step]:
         (2, lambda d: ("close", _slot(d))),
         (2, lambda d: ("raw", _slot(d), d.choice(("pings", "old id", "bye", "connect")))),
     ]
+    if has_mail:
+        makers += [
+            (12, _mail),
+            (6, _claim),
+            (3, lambda d: ("close", _slot(d))),
+        ]
     if has_faults:
         makers += [
             (9, lambda d: ("cut", _slot(d), d.random() < 0.5, d.random() < 0.7)),
@@ -76,6 +83,8 @@ def program_of(seed: int, length: int) -> list[Step]:
     while len(program) < length:
         maker = draw.choices(makers, weights)[0][1]
         program.append((_wait(draw), *maker(draw)))
+        if has_mail and draw.random() < 0.12:
+            program += _absence(draw, is_cut=has_faults and draw.random() < 0.6)
     return program
 
 
@@ -139,6 +148,55 @@ def _send(draw: random.Random) -> tuple[Any, ...]:
         draw.choice((0, 0, 0, 1, 2)),
         draw.choice((0, 10, 100, 250, 800)),
         draw.choice((1, 1, 2, 6, 25)),
+        draw.choice((0, 0, 12, 90)),
+    )
+
+
+def _claim(draw: random.Random) -> tuple[Any, ...]:
+    """Somebody joins, or comes back, by one of two claimed names."""
+    return (
+        "join",
+        _slot(draw),
+        draw.randrange(2),
+        draw.choice(("claiming", "family", "family")),
+        draw.choice(("json", "msgpack")),
+        draw.choice((("websocket", "longpoll"), ("longpoll",))),
+        draw.choice((0, 0, 0, 1)),
+        draw.random() < 0.9,
+        None,
+    )
+
+
+def _absence(draw: random.Random, *, is_cut: bool) -> list[Step]:
+    """Somebody with a claimed name goes, gets mail among messages to all, and comes back; perhaps cut off in it."""
+    slot, name = _slot(draw), draw.randrange(2)
+    other = (slot + 1) % SLOTS
+    steps: list[Step] = [
+        (0, "close", slot),
+        *(
+            (20, "send", other, "durable", (how, name), 0, 0, draw.choice((0, 40)), 3, 0)
+            for how in draw.choices(("to", "all"), k=6)
+        ),
+    ]
+    claim = list(_claim(draw))
+    claim[1:3] = slot, name
+    steps.append((draw.choice((30, 400)), *claim))
+    if is_cut:
+        steps.append((0, "trip", slot, None, draw.choice((1, 2, 3, 5))))
+    return steps
+
+
+def _mail(draw: random.Random) -> tuple[Any, ...]:
+    """Durable messages for one of these names or both, here or away."""
+    return (
+        "send",
+        _slot(draw),
+        "durable",
+        draw.choice((("to", 0), ("to", 1), ("filter", 0), ("filter", 4))),
+        draw.randrange(3),
+        draw.choice((0, 0, 1)),
+        draw.choice((0, 1, 10, 100)),
+        draw.choice((1, 2, 6, 12)),
         draw.choice((0, 0, 12, 90)),
     )
 

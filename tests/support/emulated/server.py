@@ -103,6 +103,8 @@ class Witness(Protocol):
 
     def claimed(self, identity: str, claim: Claim) -> None: ...
 
+    def trimmed(self, state: ChannelState) -> None: ...
+
     def mail_read(self, read: MailRead, epoch: str) -> None: ...
 
     def joining(self, claim: Claim) -> None: ...
@@ -331,7 +333,7 @@ class EmulatedServer:
             self._read_mail(effect.read)
         elif isinstance(effect, TrimEffect):
             key, before = effect.key, effect.before
-            self.log.call(lambda: self.log.store.trim(key, before), lambda state: None)
+            self.log.call(lambda: self._witness.trimmed(self.log.store.trim(key, before)), lambda state: None)
 
     def _appended(self, effect: AppendEffect, result: AppendResult) -> None:
         self.hub.appended(effect, result, self._agenda.now_ms)

@@ -21,7 +21,7 @@ from peerbus.protocol.messages import ClientFrame, GlobFilter, Send
 from peerbus.signaling.effects import AppendEffect
 from peerbus.signaling.fanout import message_of
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log.interface import Append, Appended, Claim, Entry, MailRead
+from peerbus.signaling.log.interface import Append, Appended, ChannelState, Claim, Entry, MailRead
 from peerbus.signaling.member import Member
 
 
@@ -79,10 +79,8 @@ class _Taken:
 class Truth:
     """One world's record. The numbers of messages are unique in it."""
 
-    def __init__(self, limits: Limits, *, is_trimmed: bool) -> None:
+    def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.is_trimmed = is_trimmed
-        """Whether old messages go, mail too."""
         self.log: defaultdict[str, dict[int, Stored]] = defaultdict(dict)
         """epoch → offset → entry."""
         self.offsets: defaultdict[int, set[tuple[str, int]]] = defaultdict(set)
@@ -217,10 +215,13 @@ class Truth:
         epoch = claim.state.epoch
         self._claimed[epoch].add(identity)
         mail = self.unread[epoch, identity]
-        if self.is_trimmed:
-            for offset in [offset for offset in mail if offset < claim.state.tail]:
-                del mail[offset]
         check(list(claim.unread) == list(mail), f"{identity} has the mail {claim.unread}, not {list(mail)}")
+
+    def trimmed(self, state: ChannelState) -> None:
+        """The log has removed its oldest entries."""
+        for (epoch, _), mail in self.unread.items():
+            for offset in [offset for offset in mail if epoch == state.epoch and offset < state.tail]:
+                del mail[offset]
 
     def mail_read(self, read: MailRead, epoch: str) -> None:
         """The log is told that mail was read: no more than somebody of that name has got."""
@@ -242,7 +243,7 @@ class Truth:
         bearers = [other for other in member.channel.members.values() if other.name == member.name]
         check(all(other.identity == member.identity for other in bearers), f"{identity} is borne by others")
         check(len(bearers) <= member.admission.sessions, f"{len(bearers)} bear {identity}")
-        self.mail_of_sessions.setdefault(member.session.session_id, claim.unread)
+        self.mail_of_sessions[member.session.session_id] = claim.unread
 
     def pushed(self, members: list[Member]) -> None:
         """Something was put into these outboxes: none is larger than it may be."""

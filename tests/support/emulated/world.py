@@ -87,7 +87,7 @@ class World:
     def __init__(self, setting: Setting, open_store: Callable[[], Store]) -> None:
         self.setting = setting
         self.agenda = Agenda()
-        self.truth = Truth(setting.limits, is_trimmed=setting.quota.messages_per_channel is not None)
+        self.truth = Truth(setting.limits)
         self.people: dict[int, Person] = {}
         self.gone: list[Person] = []
         self._open_store = open_store
@@ -456,8 +456,6 @@ class World:
     def _check_mail(self) -> None:
         """Whoever has got all mail has said so, and it is out of the mailbox."""
         assert self.server is not None
-        if self.setting.quota.messages_per_channel is not None:
-            return
         for person in self.people.values():
             welcome = person.session.connected
             is_reading = person.state == "connected" and not person.has_vanished
