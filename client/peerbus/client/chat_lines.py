@@ -42,6 +42,7 @@ _REMEDIES: Final = {
     ErrorCode.NAME_TAKEN: "Choose another name with --name, or leave --name out.",
     ErrorCode.NAME_INVALID: "Choose another name with --name, or check the channel in the link.",
     ErrorCode.UNAUTHORIZED: "Check the key in --api-key or PEERBUS_API_KEY.",
+    ErrorCode.USED_UP: "Ask for a key of your own, and give it with --api-key or PEERBUS_API_KEY.",
     ErrorCode.REVOKED: "Ask for another key, and give it with --api-key or PEERBUS_API_KEY.",
     ErrorCode.EXPIRED: "Start again with a new key.",
     ErrorCode.FORBIDDEN: "Ask for a key that allows it.",

@@ -45,6 +45,7 @@ const FIELD_OF: Readonly<Record<string, string>> = {
   name_taken: "name",
   unauthorized: "api-key",
   revoked: "api-key",
+  used_up: "api-key",
   expired: "api-key",
   not_found: "api-key",
 };

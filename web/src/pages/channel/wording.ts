@@ -28,6 +28,7 @@ const REMEDIES: Readonly<Record<string, Remedy>> = {
   name_invalid: ["That name doesn’t work", "{why}"],
   unauthorized: ["The key was not accepted", "{why} Check it, or leave it away to use a demo key."],
   revoked: ["The key was withdrawn", "Ask whoever gave it to you for another one."],
+  used_up: ["The key was used already", "Ask whoever gave it to you for one of your own."],
   expired: ["The key has expired", "Join again; with a key of your own, enter a new one."],
   forbidden: ["The key does not allow this", "{why} Ask for one that does."],
   kicked: [
