@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any, Final
 from urllib.parse import quote
 
+import pytest
 from playwright.async_api import Browser, expect
 
 from tests.e2e.conftest import Pages, Stage
-from tests.e2e.members import PATIENCE_S, BrowserMember, Member, Station
+from tests.e2e.members import PATIENCE_S, BrowserMember, Kind, Member, Station
 from tests.e2e.network_path import NetworkPath
 from tests.e2e.person import Person
 from tests.support.live_server import LiveServer
@@ -18,6 +20,7 @@ LineUp = tuple[Station, Station, Station]
 
 OBSERVER: Final = Station("python", "websocket")
 PASSWORD: Final = "correct horse + battery/staple é"
+CANARY: Final = "a canary that sings in the clear"
 CONTENTS: Final[list[Any]] = [
     {"nested": [1, -2.5, True, None, {"deep": ["ä", "日本", "\u0000", "🙂"]}], "largest": 2**53 - 1},
     bytes(range(256)),
@@ -120,6 +123,25 @@ async def _a_page_that_is_loaded_again_goes_on(three: list[Member], channel: str
     await friend.send("for the page as it is now", delivery="live", to=page.name)
     await page.hears("for the page as it is now")
     assert page.journal.count("error") == friend.journal.count("error") == 0
+
+
+@pytest.mark.parametrize("kind", ["chromium", "firefox"])
+async def test_what_leaves_a_browser_is_sealed(kind: Kind, join: Stage, channel: str) -> None:
+    """By long-poll, whose bodies can be read on the way, unlike masked WebSocket frames."""
+    seen = {}
+    for is_sealed in (True, False):
+        options: dict[str, Any] = {"private_attributes": {"mood": CANARY}} if is_sealed else {"sealed": False}
+        station = Station(kind, "longpoll", "json")
+        member = await join(station, channel, "anna", password=PASSWORD, **options)
+        await member.send(CANARY, metadata={"of": CANARY})
+        await member.send(CANARY.encode(), delivery="live")
+        seen[is_sealed] = bytes(member.path.sent)
+    raw = CANARY.encode()
+    # Base64 of it, wherever it begins within three bytes, without the ends that depend on what stands around.
+    forms = [raw, CANARY.encode("utf-16-le"), *(base64.b64encode(b"x" * at + raw)[4:-4] for at in range(3))]
+    assert not [form for form in forms if form in seen[True]]
+    assert raw in seen[False]
+    assert any(form in seen[False] for form in forms[2:])
 
 
 async def test_another_password_meets_nobody(line_up: LineUp, join: Stage, channel: str) -> None:
