@@ -221,7 +221,20 @@ describe("a message", () => {
     await expect.poll(() => bob.texts).toEqual(["early"]);
   });
 
-  test("is sent again byte for byte, and sealed anew under another name", async () => {
+  test("that is live is sent again byte for byte", async () => {
+    await alice.connects();
+    void alice.agent.sendMessage({ content: "here?", delivery: "live" });
+    const [first] = await alice.sent(1);
+    alice.connection.lose();
+    alice.world.pass(1_000);
+    alice.connection.open();
+    await alice.knocks();
+    alice.connection.welcome({ epoch: "e1", recovered: true });
+    const [second] = await alice.sent(1);
+    expect(second).toEqual({ ...first, id: second?.id });
+  });
+
+  test("that is kept is sealed anew each time, under its key and tag", async () => {
     await alice.connects({ agentName: "" }, { agent: "guest-1" });
     void alice.agent.sendTextMessage("again");
     const [first] = await alice.sent(1);
@@ -231,7 +244,9 @@ describe("a message", () => {
     await alice.knocks();
     alice.connection.welcome({ agent: "guest-1", epoch: "e1", recovered: true });
     const [second] = await alice.sent(1);
-    expect(second).toEqual({ ...first, id: second?.id });
+    expect(second?.sealed).not.toEqual(first?.sealed);
+    expect(second?.retry_tag).toEqual(first?.retry_tag);
+    expect(second && counterOf(second)).toBe(1);
     alice.connection.lose();
     alice.world.pass(1_000);
     alice.connection.open();
@@ -240,7 +255,7 @@ describe("a message", () => {
     const [third] = await alice.sent(1);
     expect(third?.sealed).not.toEqual(first?.sealed);
     expect(third?.retry_tag).toEqual(first?.retry_tag);
-    expect(third && counterOf(third)).toBe(1);
+    expect(third && counterOf(third)).toBe(2);
   });
 
   test("to the media worker is not sealed, nor what comes from there", async () => {

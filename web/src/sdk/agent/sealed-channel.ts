@@ -71,7 +71,7 @@ export interface SealingCounters {
   readonly dropped: number;
 }
 
-/** Content that waits to be sealed; the envelope is kept, so that a retry sends the same bytes. */
+/** Content that waits to be sealed; the envelope of a live message is kept, so that a retry sends the same bytes. */
 class Unsealed {
   readonly plaintext: Bytes;
   private agent = "";
@@ -81,9 +81,12 @@ class Unsealed {
     this.plaintext = plaintext;
   }
 
-  /** What `seal` gave for this sender's name; asked again only under another name. */
-  sealedBy(agent: string, seal: () => Promise<SendFrame>): Promise<SendFrame> {
-    if (this.frame === undefined || this.agent !== agent) {
+  /**
+   * What `seal` gave for this sender's name. A durable message is sealed anew each time: it is known by its key, and one
+   * whose refusal was lost is stored behind its followers, where an older counter would not be believed.
+   */
+  sealedBy(agent: string, isDurable: boolean, seal: () => Promise<SendFrame>): Promise<SendFrame> {
+    if (this.frame === undefined || this.agent !== agent || isDurable) {
       this.agent = agent;
       this.frame = seal();
     }
@@ -191,7 +194,9 @@ export class SealedChannel {
     if (frame.op === "connect" || frame.op === "update") return this.withAttributes(frame, situation.agent);
     if (frame.op !== "send" || !(frame.content instanceof Unsealed)) return frame;
     const { content, id } = frame;
-    const sealed = content.sealedBy(situation.agent, () => this.seal(frame, content.plaintext, situation));
+    const isDurable = (frame.delivery ?? "durable") === "durable";
+    const seal = () => this.seal(frame, content.plaintext, situation);
+    const sealed = content.sealedBy(situation.agent, isDurable, seal);
     return sealed.then((made) => (id === undefined ? made : { ...made, id }));
   }
 
