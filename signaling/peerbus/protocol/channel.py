@@ -27,7 +27,7 @@ JOIN_TOKEN_BYTES: Final = 32
 LINEAGE_SECRET_BYTES: Final = 16
 
 SERVICE_PREFIX: Final = "peerbus:"
-"""Names of agents and channels that begin with it, in any case, belong to the server's own services."""
+"""Names of agents and channels that begin with it, or seem to, belong to the server's own services."""
 SESSION_PREFIX: Final = "peerbus:session/"
 """Begins the address of one session, where a name could stand; no service is called so."""
 PUBLIC_SCOPE: Final = "public"
@@ -39,6 +39,23 @@ _IDENTITY_HASH_BYTES: Final = 16
 # Control characters (C0, DEL, C1), line and paragraph separators, the characters that reorder a line of text
 # (they let a name show up as another), lone surrogates, and the byte order mark.
 _FORBIDDEN: Final = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+# Marks and format characters (general categories of Unicode, chapter 4.5), which one may overlook.
+_UNSEEN: Final = frozenset({"Mn", "Mc", "Me", "Cf"})
+# Letters and colons that look like those of the prefix (a part of Unicode Technical Standard 39, confusables), as
+# they are after compatibility decomposition and in lower case.
+_LOOKS_LIKE: Final = {
+    char: latin
+    for latin, others in {
+        "p": "\u0440\u03c1\u2ca3\u1d18",
+        "e": "\u0435\u04bd\u212e\u0454\u1d07",
+        "r": "\u0433\u1d26\u0280\u2c85\uab81",
+        "b": "\u044c\u0432\u03b2\u0299\uab9f",
+        "u": "\u03c5\u057d\u1d1c\u028b",
+        "s": "\u0455\ua731\u01bd\uabaa",
+        ":": "\ua789\u2236\u02d0\u05c3\u0589\u16ec\u0703\u0704\u02f8\ua4fd",
+    }.items()
+    for char in others
+}
 _PROJECT_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -67,19 +84,30 @@ def check_agent_name(name: str, *, service: bool = False) -> str:
     """
     The NFC form of an agent name: the same rules as for channels, at most 64 characters.
 
-    Names beginning with `peerbus:` (in any case) are refused unless `service` is true, and then required.
+    Names that begin with `peerbus:`, or seem to, are refused unless `service` is true; then they have to.
     """
     name = _check_name(name, "agent", AGENT_NAME_MAX_CHARS)
-    if is_service_name(name) != service:
-        if service:
-            raise _invalid(f"The name of a service begins with {SERVICE_PREFIX!r}.")
+    if not service and is_service_name(name):
         raise _invalid(f"Agent names that begin with {SERVICE_PREFIX!r} are reserved for services.")
+    if service and (not name.startswith(SERVICE_PREFIX) or name.startswith(SESSION_PREFIX)):
+        raise _invalid(f"The name of a service begins with {SERVICE_PREFIX!r}, and is no session's address.")
     return name
 
 
 def is_service_name(name: str) -> bool:
-    """Whether a name of an agent or a channel is one that only the server's own services bear or open."""
-    return name[: len(SERVICE_PREFIX)].lower() == SERVICE_PREFIX
+    """
+    Whether a name of an agent or a channel is one that only the server's own services bear or open.
+
+    Names that look as if they were count, too: what a person can't tell apart must not be somebody else's.
+    """
+    if name.isascii():
+        return name[: len(SERVICE_PREFIX)].lower() == SERVICE_PREFIX
+    seen = "".join(
+        _LOOKS_LIKE.get(char, char)
+        for char in unicodedata.normalize("NFKD", name).lower()
+        if unicodedata.category(char) not in _UNSEEN
+    )
+    return seen.startswith(SERVICE_PREFIX)
 
 
 def check_project_id(project: str) -> str:

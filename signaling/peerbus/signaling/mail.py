@@ -2,7 +2,7 @@
 What one session of a claimed name knows of its mailbox.
 
 Owns the mail that the session still has to be shown before anything else, and how much of the mailbox it has said it
-has read. Never reads or changes the mailbox, which stands in the log. See PROTOCOL.md, section 5.
+has read. Never reads or changes the mailbox, which stands in the log. See PROTOCOL.md, section 15.
 """
 
 from __future__ import annotations

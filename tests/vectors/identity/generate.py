@@ -67,6 +67,7 @@ NAMES_GOOD: list[tuple[str, str, str]] = [
     ("agent", "Zoe\u0308", "decomposed accent, composed by NFC"),
     ("agent", "peerbus", "the reserved prefix without its colon"),
     ("agent", "apeerbus:x", "the reserved prefix not at the start"),
+    ("agent", "\u0440\u0435\u043a\u0430:x", "Cyrillic letters that spell something else"),
 ]
 NAMES_BAD: list[tuple[str, str, str]] = [
     ("channel", "", "empty"),
@@ -95,6 +96,12 @@ NAMES_BAD: list[tuple[str, str, str]] = [
     ("agent", "x" * 65, "65 characters"),
     ("agent", "peerbus:sfu", "reserved for services"),
     ("agent", "PeerBus:sfu", "reserved for services in any case"),
+    ("agent", "\uff50\uff45\uff45\uff52\uff42\uff55\uff53\uff1asfu", "reserved, in full width"),
+    ("agent", "p\u0435\u0435rbus:sfu", "reserved, with Cyrillic letters"),
+    ("agent", "\u03a1eerbus:sfu", "reserved, with a Greek capital"),
+    ("agent", "peer\u200bbus:sfu", "reserved, with a character without width"),
+    ("agent", "pe\u0301erbus\ua789sfu", "reserved, with an accent and another colon"),
+    ("agent", "peerbus:session/s1", "the address of a session"),
     ("agent", "*", "wildcard"),
 ]
 

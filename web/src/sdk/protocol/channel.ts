@@ -13,7 +13,7 @@ export const CHANNEL_NAME_MAX_CHARS = 128;
 export const AGENT_NAME_MAX_CHARS = 64;
 export const JOIN_TOKEN_BYTES = 32;
 export const LINEAGE_SECRET_BYTES = 16;
-/** Agent names that begin with it, in any case, belong to the server's own services. */
+/** Agent names that begin with it, or seem to, belong to the server's own services. */
 export const SERVICE_PREFIX = "peerbus:";
 /** Begins the address of one session, where a name could stand; no service is called so. */
 export const SESSION_PREFIX = "peerbus:session/";
@@ -27,6 +27,20 @@ const IDENTITY_HASH_BYTES = 16;
 // and the byte order mark.
 const FORBIDDEN = /[\p{Cc}\u2028-\u202e\u2066-\u2069\p{Cs}\ufeff]/u;
 const SEPARATORS = /[./]/;
+// Marks and format characters, which one may overlook.
+const UNSEEN = /[\p{M}\p{Cf}]/gu;
+// Letters and colons that look like those of the prefix, after compatibility decomposition and in lower case.
+const LOOKS_LIKE: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    p: "\u0440\u03c1\u2ca3\u1d18",
+    e: "\u0435\u04bd\u212e\u0454\u1d07",
+    r: "\u0433\u1d26\u0280\u2c85\uab81",
+    b: "\u044c\u0432\u03b2\u0299\uab9f",
+    u: "\u03c5\u057d\u1d1c\u028b",
+    s: "\u0455\ua731\u01bd\uabaa",
+    ":": "\ua789\u2236\u02d0\u05c3\u0589\u16ec\u0703\u0704\u02f8\ua4fd",
+  }).flatMap(([latin, others]) => [...others].map((char): [string, string] => [char, latin])),
+);
 
 /** The NFC form of a channel name; throws `name_invalid` for what cannot be one. */
 export function checkChannelName(name: string): string {
@@ -42,9 +56,13 @@ export function checkAgentName(name: string): string {
   return checked;
 }
 
-/** Whether an agent name is one that only the server's own services bear. */
+/** Whether an agent name is one that only the server's own services bear, or looks as if it were. */
 export function isServiceName(name: string): boolean {
-  return name.slice(0, SERVICE_PREFIX.length).toLowerCase() === SERVICE_PREFIX;
+  const seen = [...name.normalize("NFKD").toLowerCase().replace(UNSEEN, "")];
+  return seen
+    .map((char) => LOOKS_LIKE.get(char) ?? char)
+    .join("")
+    .startsWith(SERVICE_PREFIX);
 }
 
 /**
