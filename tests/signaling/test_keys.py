@@ -251,7 +251,7 @@ def test_a_revoked_token_stays_so_after_a_restart_and_is_forgotten_when_it_has_e
 
 
 def rows(store: KeyStore) -> int:
-    count: int = store._connection.execute("SELECT count(*) FROM revoked_tokens").fetchone()[0]
+    count: int = store._file._connection.execute("SELECT count(*) FROM revoked_tokens").fetchone()[0]
     return count
 
 
@@ -496,7 +496,7 @@ def test_a_change_that_cannot_be_stored_is_not_made(open_store: Open, tmp_path: 
     store = open_store()
     key = store.create_key("acme", grant=FULL_GRANT, now_ms=NOW_MS)
     holder = sqlite3.connect(tmp_path / KEYS_FILE, isolation_level=None)
-    store._connection.execute("PRAGMA busy_timeout = 1")
+    store._file._connection.execute("PRAGMA busy_timeout = 1")
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(KeyStoreError, match="locked"):
         store.revoke_key(key.key_id, now_ms=NOW_MS)

@@ -1,29 +1,20 @@
 """
-Projects and developer keys: what is stored about them, and the way to change it.
+Projects and keys: what there is, who may have what, and every way to change it.
 
-Owns `keys.db` in the data folder (SQLite) and its schema; keeps a `Keyring` of what stands there, and notes every
-change in the audit log. Never stores a secret: the file holds ids, projects, grants and revocations, and a value by
-which it recognises its master key. Tokens that are given out are not stored, only those that were revoked, for as
-long as they would be good otherwise. Several processes may have the file open, the server and `peerbus keys` among
-them; `refresh` notices what another one changed.
+Owns the making, issuing and revoking of keys; keeps a `Keyring` of what stands in the file (`keys_file`), notes every
+change in the audit log. Tokens that are given out are not stored, only those that were revoked, for as long as they
+would be good otherwise. Several processes may do this at once, the server and `peerbus keys` among them; `refresh`
+notices what another one changed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import hmac
-import json
-import os
 import secrets
-import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from peerbus.protocol.channel import check_project_id
 from peerbus.protocol.credentials import (
@@ -38,8 +29,6 @@ from peerbus.protocol.grants import (
     MODERATION,
     Grant,
     Operation,
-    grant_from_json,
-    grant_to_json,
 )
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
@@ -49,6 +38,9 @@ from peerbus.signaling.audit_entry import OPERATOR, AuditAction, grant_summary
 from peerbus.signaling.issuing import IssuedKey, issued_claims, issued_grant
 from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, KeyRecord, Keyring
 from peerbus.signaling.keyring import Principal as Principal
+from peerbus.signaling.keys_file import KEYS_FILE as KEYS_FILE
+from peerbus.signaling.keys_file import KeysFile, MasterKeyMismatch, Project
+from peerbus.signaling.keys_file import KeyStoreError as KeyStoreError
 from peerbus.signaling.master_key import (
     MASTER_KEY_FILE,
     MASTER_KEY_VARIABLE,
@@ -57,7 +49,6 @@ from peerbus.signaling.master_key import (
 )
 from peerbus.signaling.quota import Quota
 
-KEYS_FILE: Final = "keys.db"
 DEFAULT_PROJECT: Final = "default"
 DEMO_KEY_TTL_MS: Final = 3_600_000
 LABEL_MAX_CHARS: Final = 128
@@ -95,48 +86,10 @@ _OWN_WORKERS_LABEL: Final = "this server's own workers"
 DEMO_QUOTA: Final = Quota(channels=200, sessions=400, messages_per_channel=5_000, message_bytes=65_536)
 
 
-class Project(Struct, frozen=True, kw_only=True):
-    """A tenant: the owner of keys, channels and quota."""
-
-    project: str
-    quota: Quota
-    created_ms: int
-
-
-class KeyStoreError(Exception):
-    """The keys cannot be read or changed; the text is one line for a person."""
-
-
-_SCHEMA_VERSION: Final = 2
-_REVOKED_TOKENS: Final = """
-CREATE TABLE revoked_tokens (
-    token_id TEXT PRIMARY KEY,
-    key_id TEXT NOT NULL REFERENCES keys,
-    revoked_ms INTEGER NOT NULL,
-    expires_ms INTEGER
-) WITHOUT ROWID
-"""
-_SCHEMA: Final = f"""
-CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE projects (
-    project TEXT PRIMARY KEY,
-    quota TEXT NOT NULL,
-    created_ms INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE keys (
-    key_id TEXT PRIMARY KEY,
-    project TEXT NOT NULL REFERENCES projects,
-    label TEXT NOT NULL,
-    grant_json TEXT NOT NULL,
-    created_ms INTEGER NOT NULL,
-    revoked_ms INTEGER
-) WITHOUT ROWID;
-{_REVOKED_TOKENS}"""
 REVOKED_TOKENS_MAX: Final = 100_000
 """Of one key; then the key itself is to be revoked."""
 _JTI_BYTES: Final = 9
 _DEMO_KEYS_NOTED_EVERY_MS: Final = 3_600_000
-_BUSY_TIMEOUT_S: Final = 5.0
 
 
 class KeyStore:
@@ -147,10 +100,9 @@ class KeyStore:
     `verify` reads memory only.
     """
 
-    def __init__(self, connection: sqlite3.Connection, path: Path, keyring: Keyring, audit: AuditLog) -> None:
+    def __init__(self, file: KeysFile, keyring: Keyring, audit: AuditLog) -> None:
         self.audit: Final = audit
-        self._connection = connection
-        self._path = path
+        self._file: Final = file
         self._keyring = keyring
         self._projects: dict[str, Project] = {}
         self._records: dict[str, KeyRecord] = {}
@@ -177,19 +129,18 @@ class KeyStore:
         try:
             data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             key = load_master_key(data_dir, master_key)
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         except MasterKeyError as error:
             raise KeyStoreError(str(error)) from error
         except OSError as error:
             raise KeyStoreError(f"cannot use {path}: {error.strerror}") from error
-        connection = sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
-        store = cls(connection, path, Keyring(key), AuditLog(data_dir))
+        store = cls(KeysFile(path), Keyring(key), AuditLog(data_dir))
         try:
-            with store._translated_errors():
-                store._prepare(key)
+            store._file.prepare(key)
             store._load()
-        except KeyStoreError:
-            connection.close()
+        except KeyStoreError as error:
+            store._file.close()
+            if isinstance(error, MasterKeyMismatch):
+                store.audit.note(AuditAction.MASTER_KEY_MISMATCH, _wall_ms(), by=OPERATOR)
             raise
         return store
 
@@ -197,7 +148,7 @@ class KeyStore:
         """Closes the file; the store is of no use afterwards."""
         if self._demo_keys_issued:
             self._note_demo_keys(_wall_ms())
-        self._connection.close()
+        self._file.close()
 
     def _note_demo_keys(self, now_ms: int) -> None:
         # Anybody gets one: they are counted, not told one by one.
@@ -220,9 +171,7 @@ class KeyStore:
 
         Costs a few microseconds where nothing changed: meant to be called every second.
         """
-        with self._translated_errors():
-            has_changed = self._data_version() != self._version
-        if has_changed:
+        if self._file.version() != self._version:
             self._load()
         ended, self._ended = frozenset(self._ended), set()
         return ended
@@ -350,10 +299,8 @@ class KeyStore:
         if record is None:
             raise KeyStoreError(f"there is no key with the id {key_id!r}")
         if record.revoked_ms is None:
-            self._write(
-                ("UPDATE keys SET revoked_ms = ? WHERE key_id = ? AND revoked_ms IS NULL", (now_ms, key_id)),
-                ("DELETE FROM revoked_tokens WHERE key_id = ?", (key_id,)),
-            )
+            self._file.revoke_key(key_id, now_ms)
+            self._load()
             self.audit.note(
                 AuditAction.KEY_REVOKED,
                 now_ms,
@@ -390,13 +337,8 @@ class KeyStore:
         own = sum(one.startswith(f"{key_id}:") for one in self._revoked_tokens)
         if own >= REVOKED_TOKENS_MAX:
             raise KeyStoreError(f"{own} tokens of this key are revoked already; revoke the key itself")
-        self._write(
-            ("DELETE FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)),
-            (
-                "INSERT OR IGNORE INTO revoked_tokens VALUES (?, ?, ?, ?)",
-                (id_of_token, key_id, now_ms, expires_ms),
-            ),
-        )
+        self._file.revoke_token(id_of_token, key_id, now_ms, expires_ms)
+        self._load()
         self.audit.note(
             AuditAction.TOKEN_REVOKED,
             now_ms,
@@ -411,12 +353,8 @@ class KeyStore:
         if self._demo_keys_issued and now_ms - self._demo_keys_noted_ms >= _DEMO_KEYS_NOTED_EVERY_MS:
             self._demo_keys_noted_ms = now_ms
             self._note_demo_keys(now_ms)
-        with self._translated_errors():
-            (stale,) = self._connection.execute(
-                "SELECT count(*) FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)
-            ).fetchone()
-        if stale:
-            self._write(("DELETE FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)))
+        if self._file.forget_tokens(now_ms):
+            self._load()
 
     def keys(self, project: str | None = None) -> list[KeyRecord]:
         """All keys, or those of one project, the oldest first."""
@@ -431,109 +369,27 @@ class KeyStore:
         """The project with this id, if there is one."""
         return self._projects.get(project)
 
-    # --- storage ----------------------------------------------------------------------------------------
-
-    def _prepare(self, master_key: bytes) -> None:
-        """Brings the file into its form and finds out whether it belongs to this master key."""
-        run = self._connection.execute
-        run("PRAGMA journal_mode = WAL")
-        run("PRAGMA synchronous = FULL")
-        run("PRAGMA foreign_keys = ON")
-        check = hmac.digest(master_key, b"check/1", hashlib.sha256).hex()
-        with self._transaction():
-            version = run("PRAGMA user_version").fetchone()[0]
-            if version > _SCHEMA_VERSION:
-                raise KeyStoreError(f"{self._path} was written by a later version of peerbus")
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    run(statement)
-                run("INSERT INTO facts VALUES ('master_key_check', ?)", (check,))
-            elif version == 1:
-                run(_REVOKED_TOKENS)
-            run(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        stored = run("SELECT value FROM facts WHERE name = 'master_key_check'").fetchone()
-        if stored is None or not hmac.compare_digest(stored[0], check):
-            self.audit.note(AuditAction.MASTER_KEY_MISMATCH, _wall_ms(), by=OPERATOR)
-            raise KeyStoreError(
-                f"the keys in {self._path} were made with another master key; give the server that one, "
-                f"or move {KEYS_FILE} away to begin anew"
-            )
+    # --- inside -----------------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        with self._translated_errors():
-            # Taken first: a change in between is then seen once more, rather than not at all.
-            self._version = self._data_version()
-            run = self._connection.execute
-            projects = [
-                Project(project=project, quota=msgspec.json.decode(quota, type=Quota), created_ms=created_ms)
-                for project, quota, created_ms in run("SELECT project, quota, created_ms FROM projects")
-            ]
-            records = [
-                KeyRecord(
-                    key_id=key_id,
-                    project=project,
-                    label=label,
-                    grant=grant_from_json(json.loads(grant)),
-                    created_ms=created_ms,
-                    revoked_ms=revoked_ms,
-                )
-                for key_id, project, label, grant, created_ms, revoked_ms in run(
-                    "SELECT key_id, project, label, grant_json, created_ms, revoked_ms FROM keys"
-                )
-            ]
-            revoked = frozenset(name for (name,) in run("SELECT token_id FROM revoked_tokens"))
-        self._projects = {project.project: project for project in projects}
-        self._records = {record.key_id: record for record in records}
-        self._revoked_tokens = revoked
-        self._ended |= self._keyring.replace(records, revoked)
+        # Taken first: a change in between is then seen once more, rather than not at all.
+        self._version = self._file.version()
+        stored = self._file.load()
+        self._projects = {project.project: project for project in stored.projects}
+        self._records = {record.key_id: record for record in stored.records}
+        self._revoked_tokens = stored.revoked_tokens
+        self._ended |= self._keyring.replace(stored.records, stored.revoked_tokens)
 
     def _add_project(self, project: str, quota: Quota, now_ms: int) -> None:
-        self._write(
-            (
-                "INSERT OR IGNORE INTO projects VALUES (?, ?, ?)",
-                (project, msgspec.json.encode(quota).decode(), now_ms),
-            )
-        )
+        self._file.add_project(Project(project=project, quota=quota, created_ms=now_ms))
+        self._load()
 
     def _insert_key(self, project: str, grant: Grant, label: str, now_ms: int) -> DeveloperKey:
         key_id = "".join(secrets.choice(KEY_ID_ALPHABET) for _ in range(KEY_ID_CHARS))
-        self._write(
-            (
-                "INSERT INTO keys VALUES (?, ?, ?, ?, ?, NULL)",
-                (key_id, project, label, json.dumps(grant_to_json(grant)), now_ms),
-            )
-        )
-        return self._keyring.developer_key(self._records[key_id])
-
-    def _write(self, *statements: tuple[str, tuple[object, ...]]) -> None:
-        with self._translated_errors(), self._transaction():
-            for statement, values in statements:
-                self._connection.execute(statement, values)
+        record = KeyRecord(key_id=key_id, project=project, grant=grant, label=label, created_ms=now_ms)
+        self._file.add_key(record)
         self._load()
-
-    def _data_version(self) -> int:
-        version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
-        return version
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._connection.execute("COMMIT")
-        finally:
-            # Some errors have ended the transaction already.
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-
-    @contextlib.contextmanager
-    def _translated_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            raise KeyStoreError(f"cannot use {self._path}: {error}") from error
-        except (sqlite3.DatabaseError, ValueError, ProtocolError) as error:
-            raise KeyStoreError(f"{self._path} is damaged: {error}") from error
+        return self._keyring.developer_key(record)
 
 
 def _wall_ms() -> int:
