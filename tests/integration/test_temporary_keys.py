@@ -289,6 +289,35 @@ def test_revoking_a_token_closes_its_sessions_and_what_it_issued(attacked: LiveS
     assert first_op(attacked, sibling["api_key"], room) == "connected"
 
 
+def test_a_poll_hears_in_time_that_its_key_has_ended(attacked: LiveServer) -> None:
+    key = issued(attacked, ttl_ms=1_500)
+    answer = post(attacked, "/v1/longpoll", [connect_frame(attacked, "hall", "", key["api_key"])], None)
+    connected = json.loads(answer.body)["frames"][0]
+    address = f"/v1/longpoll/{connected['session_id']}"
+    authorization = {"Authorization": f"Bearer {connected['resume_token']}"}
+    ops: list[str] = []
+    acked = 1
+    while "closing" not in ops:
+        answer = request(attacked, "GET", f"{address}?ack={acked}", authorization)
+        acked, frames = (json.loads(answer.body)[name] for name in ("n", "frames"))
+        ops += [frame["op"] for frame in frames]
+        if "closing" in ops:
+            assert frames[-1]["code"] == "expired"
+    assert "expiring" in ops
+    assert time.time() - key["expires_ms"] / 1_000 < CLOSED_WITHIN_S
+
+
+def test_the_rate_of_a_grant_is_for_all_classes_together(attacked: LiveServer) -> None:
+    operations = [*GRANT["operations"], "send_lossy", "send_durable"]
+    key = issued(attacked, operations=operations, rate_per_s=0.01)["api_key"]
+    with RawWebSocket(attacked) as raw:
+        raw.join("hall", key=key)
+        for number, delivery in enumerate(("live", "lossy", "durable", "lossy", "live"), start=2):
+            raw.send_json({"op": "send", "id": number, "content": 1, "delivery": delivery})
+        codes = [reply.get("code", "ack") for reply in (raw.next("ack", "error") for _ in range(5))]
+        assert codes == ["ack"] + ["rate_limited"] * 4
+
+
 # --- rates that are shared ----------------------------------------------------------------------------------
 
 
