@@ -43,6 +43,8 @@ DEFAULT_TIMEOUT_MS: Final = 15_000
 
 expect.set_options(timeout=DEFAULT_TIMEOUT_MS)
 
+PLAIN_HOST: Final = "plain.test"
+"""Leads to this machine, without being its own name: pages from there by plain http have no secure context."""
 CHROMIUM_ARGUMENTS: Final = [
     "--allow-loopback-in-peer-connection",
     "--use-fake-device-for-media-stream",
@@ -52,6 +54,7 @@ CHROMIUM_ARGUMENTS: Final = [
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
+    f"--host-resolver-rules=MAP {PLAIN_HOST} 127.0.0.1",
 ]
 FIREFOX_PREFERENCES: Final[dict[str, str | float | bool]] = {
     "media.navigator.streams.fake": True,
@@ -60,6 +63,7 @@ FIREFOX_PREFERENCES: Final[dict[str, str | float | bool]] = {
     "permissions.default.microphone": 1,
     "media.peerconnection.ice.loopback": True,
     "media.autoplay.default": 0,
+    "network.dns.localDomains": PLAIN_HOST,
 }
 
 

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from playwright.async_api import Browser, expect
 
-from tests.e2e.conftest import Pages, Stage
+from tests.e2e.conftest import PLAIN_HOST, Pages, Stage
 from tests.e2e.members import PATIENCE_S, BrowserMember, Kind, Member, Station
 from tests.e2e.network_path import NetworkPath
 from tests.e2e.person import Person
@@ -195,4 +195,26 @@ async def test_a_person_at_the_page_and_a_program(
     await expect(badge).to_have_text("Locked, readable by the server")
     await expect(ada.page.get_by_test_id("empty")).to_contain_text("is the password right?")
     await expect(ada.person("bot")).to_have_count(0)
+    await path.close()
+
+
+async def test_a_page_from_plain_http_seals_as_well(
+    browser: Browser, server: LiveServer, new_page: Pages, join: Stage, channel: str
+) -> None:
+    """As on a phone in the same network: browsers have no WebCrypto there."""
+    bot = await join(OBSERVER, channel, "bot", password=PASSWORD)
+    await bot.send("said before")
+    path = NetworkPath(server.port)
+    await path.open()
+    ada = Person(await new_page(browser), path)
+    origin = path.url.replace("127.0.0.1", PLAIN_HOST)
+    await ada.opens(f"{origin}/chat#channel={quote(channel, safe='')}&password={quote(PASSWORD, safe='')}")
+    assert await ada.page.evaluate("[isSecureContext, typeof crypto.subtle]") == [False, "undefined"]
+    await ada.joins("Ada", api_key=server.developer_key)
+    await expect(ada.page.get_by_test_id("openness")).to_have_text("Sealed")
+    await expect(ada.message("said before")).to_be_visible()
+    await ada.says_and_is_heard("Hi bot")
+    assert (await bot.hears("Hi bot")).is_sealed
+    await bot.send("Hi Ada")
+    await expect(ada.message("Hi Ada")).to_be_visible()
     await path.close()
