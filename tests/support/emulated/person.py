@@ -37,7 +37,8 @@ from peerbus.protocol.session.client import ClientSession
 from peerbus.protocol.session.settings import ClientSettings
 from tests.support.emulated.agenda import Agenda
 from tests.support.emulated.path import Path
-from tests.support.emulated.truth import Truth, check, number_of
+from tests.support.emulated.reader import Reader
+from tests.support.emulated.truth import Truth, check
 from tests.support.emulated.websocket import Link
 
 FRAME_BYTES = 1 << 22
@@ -90,6 +91,7 @@ class Person:
         is_claiming: bool,
         new_key: Callable[[], Secret | None],
         jitter: Callable[[], float],
+        is_sealed: bool = False,
     ) -> None:
         self.number = number
         self.path = Path()
@@ -109,6 +111,8 @@ class Person:
         self._transports = transports
         self._new_key = new_key
         self._jitter = jitter
+        self._is_sealed = is_sealed
+        self._reader: Reader | None = None
         self._codec = client_codec(encoding, max_bytes=FRAME_BYTES)
         self._to_bytes = server_codec(encoding, max_bytes=FRAME_BYTES)
         self._deadline: int | None = None
@@ -203,6 +207,8 @@ class Person:
         if resume is None:
             self.interval = None
             self._live_place = None
+        if self._is_sealed:
+            self._reader = Reader(f"{self.number}.{self.life}", self._truth)
         settings = ClientSettings(
             connect=Connect(
                 id=1,
@@ -214,12 +220,14 @@ class Person:
                 attributes=self.connect.attributes,
                 auto_receive=self.connect.auto_receive,
                 types=self.connect.types,
+                mode="open" if self._reader is None else "sealed",
+                crypto_session=b"" if self._reader is None else self._reader.crypto_session,
             ),
             transports=self._transports,
             can_renew=True,
             give_up_after_ms=None,
         )
-        self.session = ClientSession(settings, jitter=self._jitter)
+        self.session = ClientSession(settings, jitter=self._jitter, sealer=self._reader)
         self.session.start(self._agenda.now_ms)
         self.pump()
 
@@ -296,7 +304,7 @@ class Person:
             if isinstance(frame, Update):
                 self.attributes.append(frame.attributes)
             if isinstance(frame, Send) and frame.id is not UNSET:
-                self._writes[number_of(frame.content, frame.binary)] += 1
+                self._writes[self._truth.number_of(frame)] += 1
 
     def _renew(self) -> None:
         if self.has_vanished or self.state == "closed":
@@ -337,7 +345,7 @@ class Person:
             check(self._raw_replies[frame.id] == 1, f"request {frame.id} was answered twice")
 
     def _look_at_message(self, message: Message) -> None:
-        number = number_of(message.content, message.binary)
+        number = self._truth.number_of(message)
         check(self.connect.auto_receive, "a message was pushed to one that wants none")
         check(
             not self.types or {message.type, message.custom_event_type} & self.types,
@@ -403,9 +411,11 @@ class Person:
             )
 
     def _note_message(self, message: Message) -> None:
-        number = number_of(message.content, message.binary)
+        number = self._truth.number_of(message)
         connected = self.session.connected
         assert connected is not None
+        if self._reader is not None:
+            self._reader.read(message, connected.epoch)
         if message.delivery == "durable":
             assert isinstance(message.offset, int)
             assert self.interval is not None
@@ -429,7 +439,7 @@ class Person:
             self._check_history(frame, reply)
 
     def _check_send(self, frame: Send, reply: object) -> None:
-        number = number_of(frame.content, frame.binary)
+        number = self._truth.number_of(frame)
         truth = self._truth
         if isinstance(reply, Ack):
             if frame.delivery == "durable":
@@ -472,9 +482,11 @@ class Person:
         for message in reply.messages:
             assert isinstance(message.offset, int)
             check(
-                entries[message.offset].number == number_of(message.content, message.binary),
+                entries[message.offset].number == self._truth.number_of(message),
                 f"another message at {message.offset}",
             )
+            if self._reader is not None:
+                self._reader.read(message, reply.epoch)
 
     # --- the end ------------------------------------------------------------------------------------------------
 

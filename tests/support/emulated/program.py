@@ -43,7 +43,7 @@ def setting_of(seed: int) -> Setting:
         stalled_reader_ms=draw.choice((4_000, 30_000)),
     )
     quota = NO_QUOTA if draw.random() < 0.7 else Quota(messages_per_channel=draw.choice((4, 16)))
-    return Setting(seed, limits, quota, _log_times(draw))
+    return Setting(seed, limits, quota, _log_times(draw), draw.random() < 0.35)
 
 
 def program_of(seed: int, length: int) -> list[Step]:

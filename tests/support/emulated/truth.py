@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import UNSET
 
 from peerbus.protocol.codec import Rejected
-from peerbus.protocol.messages import ClientFrame, GlobFilter, Send
+from peerbus.protocol.messages import ClientFrame, GlobFilter, Message, Send
 from peerbus.signaling.effects import AppendEffect
 from peerbus.signaling.fanout import message_of
 from peerbus.signaling.limits import Limits
@@ -103,6 +103,8 @@ class Truth:
         """session → the mail that there was when it began."""
         self.processed: Counter[tuple[str, str]] = Counter()
         """(epoch, claimed identity) → up to where one of its sessions has read."""
+        self.sealed: dict[bytes, int] = {}
+        """envelope → the number of the message in it, as its author says."""
         self._handled: set[int] = set()
         self._passes: list[int] = []
         self._readers_of: dict[int, tuple[Send, frozenset[str] | None]] = {}
@@ -111,6 +113,12 @@ class Truth:
         self._expected: dict[int, tuple[Member, str, frozenset[str] | None]] = {}
         self._claimed: defaultdict[str, set[str]] = defaultdict(set)
         self._taken: _Taken | None = None
+
+    def number_of(self, message: Send | Message) -> int:
+        """The number of a message, open or sealed."""
+        if message.sealed is not UNSET:
+            return self.sealed[message.sealed]
+        return number_of(message.content, message.binary)
 
     # --- the witness of the server ----------------------------------------------------------------------------
 
@@ -133,7 +141,7 @@ class Truth:
                 [*(other.identity for other in present), *(f"name:{name}" for name in away if meant(name))]
             )
         if frame.delivery == "durable":
-            number = number_of(frame.content, frame.binary)
+            number = self.number_of(frame)
             if number in self._handled:
                 self.out_of_order.add(number)
             self._handled.add(number)
@@ -151,7 +159,7 @@ class Truth:
         taken = self._taken
         if taken is None:
             return
-        number = number_of(taken.frame.content, taken.frame.binary)
+        number = self.number_of(taken.frame)
         if member.sent_count == taken.sent_count:
             # If the refusal is lost, it is sent again.
             self.out_of_order.add(number)
@@ -183,7 +191,7 @@ class Truth:
         entries = self.log[epoch]
         check(result.offset == len(entries) + 1, f"offset {result.offset} after {len(entries)}")
         message = message_of(Entry(0, 0, "", "", None, "", None, append.body), "")
-        number = number_of(message.content, message.binary)
+        number = self.number_of(message)
         entries[result.offset] = stored = Stored(
             number,
             append.identity,

@@ -79,6 +79,8 @@ class Setting:
     quota: Quota = NO_QUOTA
     log_times: tuple[int, int, int] = (0, 0, 0)
     """Milliseconds before a commit, from there to its answer, and before a read."""
+    is_sealed: bool = False
+    """The channel is one that the server cannot read."""
 
 
 class World:
@@ -184,6 +186,7 @@ class World:
             is_claiming=KEYS[key].is_claiming,
             new_key=new_key,
             jitter=self._jitter,
+            is_sealed=self.setting.is_sealed,
         )
 
     def _key_for(self, key: str, lifetime_ms: int | None) -> str:
