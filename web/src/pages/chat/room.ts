@@ -24,6 +24,8 @@ import { OthersTyping, OwnTyping, TYPING_TYPE } from "./typing";
 
 const HISTORY_PAGE = 50;
 const CHAT_TYPE = "chat-text";
+/** What an envelope adds to a text, rounded up. */
+const SEALED_BYTES = 64;
 
 /** The types that this page wants to have pushed. */
 export const ROOM_TYPES = [CHAT_TYPE, TYPING_TYPE];
@@ -139,7 +141,8 @@ export class Room {
   }
 
   private send(text: string, to: string | undefined): boolean {
-    const limit = this.agent.limits?.message_bytes ?? Infinity;
+    const { limits, isSealed } = this.agent;
+    const limit = (limits?.message_bytes ?? Infinity) - (isSealed ? SEALED_BYTES : 0);
     const size = new TextEncoder().encode(text).length;
     if (size > limit) {
       const why = `It has ${size.toLocaleString()} bytes; the server takes ${limit.toLocaleString()}.`;
