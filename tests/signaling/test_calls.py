@@ -83,8 +83,13 @@ class Stage:
         process: str = "",
         resume: Resume | None = None,
         expires_ms: int | None = None,
+        sessions: int = 0,
     ) -> Member:
-        """A member; `process` tells one that was started again from the same one under the same name."""
+        """
+        A member; `process` tells one that was started again from the same one under the same name.
+
+        With `sessions` it claims its name, for so many of them.
+        """
         is_service = channel == CONTROL_CHANNEL
         lineage = naming.lineage((process or name).encode().ljust(16, b".")[:16])
         key = ChannelKey("private:p", naming.channel_id(channel, naming.Mode.OPEN, b""))
@@ -103,7 +108,8 @@ class Stage:
                 admission=Admission(
                     operations=operations,
                     types=EVERY,
-                    is_claimed=False,
+                    is_claimed=bool(sessions),
+                    sessions=sessions or 1,
                     rate_per_s=None,
                     members=None,
                     expires_ms=expires_ms,
@@ -112,7 +118,7 @@ class Stage:
                 key=key,
                 state=ChannelState(epoch="e", head=0, tail=1, locked=False, name=channel, mode="open"),
                 lineage=lineage,
-                identity=naming.lineage_identity(lineage),
+                identity=naming.name_identity(name) if sessions else naming.lineage_identity(lineage),
                 credential=CredentialIds("k", "k", frozenset({"k"})),
                 project="p",
                 quota=NO_QUOTA,
@@ -346,6 +352,22 @@ def test_who_leaves_while_the_lease_has_run_out_is_told_all_the_same() -> None:
     stage.now_ms += 2 * TTL_MS
     stage.membership.remove(ann, "closed", ErrorCode.REVOKED)
     assert stage.heard(worker) == [Gone(room=forward.room, identity=ann.identity, code="revoked")]
+
+
+@pytest.mark.parametrize(
+    ("code", "is_told"), [(ErrorCode.CLOSED, False), (ErrorCode.REVOKED, True), (ErrorCode.KICKED, True)]
+)
+def test_one_device_that_leaves_does_not_end_the_call_of_another(code: ErrorCode, is_told: bool) -> None:
+    stage = Stage()
+    worker = stage.worker()
+    phone, laptop = (stage.join("ann", sessions=2, process=device) for device in ("phone", "laptop"))
+    stage.signals(laptop)
+    (forward,) = stage.heard(worker)
+    gone = Gone(room=forward.room, identity=laptop.identity, code=code.value)
+    stage.membership.remove(phone, "left", code)
+    assert stage.heard(worker) == ([gone] if is_told else [])
+    stage.membership.remove(laptop, "left", code)
+    assert stage.heard(worker) == [gone]
 
 
 def test_who_comes_back_with_another_credential_is_told() -> None:

@@ -10,7 +10,8 @@ keeps a key. For the server side of an application, which hands such keys to its
     key.api_key, key.token_id, key.expires_ms
     await revoke_token("https://bus.example", api_key=developer_key, token_id=key.token_id)
 
-A `ParticipantToken` (see `token`) is the same without asking a server. See PROTOCOL.md, section 9.
+Blocking programs call them by `asyncio.run`. A `ParticipantToken` (see `token`) is the same without asking a server.
+See PROTOCOL.md, section 9.
 """
 
 from __future__ import annotations

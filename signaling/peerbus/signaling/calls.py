@@ -58,6 +58,8 @@ _CALL_OPERATIONS: Final = frozenset(
         Operation.PUBLISH_DATA,
     }
 )
+_ENDS_THE_IDENTITY: Final = frozenset({ErrorCode.KICKED, ErrorCode.EXPIRED, ErrorCode.REVOKED})
+"""With these nobody's call goes on who has the identity; another session of it offers anew by its own credential."""
 _NEW_ROOM_MS: Final = 3_000
 """A room that was placed this long ago must be in what its worker says it serves; else nobody is in it."""
 _RETRY_MS: Final = 500
@@ -235,6 +237,9 @@ class Calls:
             self._lose_worker(member.identity, self._now_ms, "The media worker was lost.")
             return
         key = member.channel.key
+        if code not in _ENDS_THE_IDENTITY and member.name in member.channel.by_name:
+            # Another session of the same claimed name is still there, and it may be the one that is in the call.
+            return
         # Replaced is the same client again, under another session: its connection goes on.
         if key in self._calls and code is not ErrorCode.REPLACED:
             self._tell_room(key, lambda room: Gone(room=room, identity=member.identity, code=code.value))
