@@ -43,7 +43,9 @@ class Slot:
         self.deliver = None
 
 
-def a_track(kind: MediaKind, name: str, *, is_muted: bool = False) -> tuple[RemoteTrack, Slot]:
+def a_track(
+    kind: MediaKind, name: str, *, is_muted: bool = False, is_sealed: bool = False
+) -> tuple[RemoteTrack, Slot]:
     publication = RemotePublication(
         id=f"id-{name}/x",
         identity=f"id-{name}",
@@ -51,6 +53,7 @@ def a_track(kind: MediaKind, name: str, *, is_muted: bool = False) -> tuple[Remo
         media=kind,
         source="microphone" if kind == "audio" else "camera",
         is_muted=is_muted,
+        is_sealed=is_sealed,
     )
     track, slot = RemoteTrack(publication, CallEncryption(KeyRing(), e2ee=None), lambda track: None), Slot()
     track.attach(slot)
@@ -63,7 +66,8 @@ async def test_a_line_has_what_came_since_the_one_before() -> None:
     sound, heard = a_track("audio", "ann")
     picture, seen = a_track("video", "bob")
     muted, _ = a_track("audio", "cy", is_muted=True)
-    tasks = [asyncio.ensure_future(meters.add(track)) for track in (sound, picture, muted)]
+    hidden, _ = a_track("video", "dan", is_sealed=True)
+    tasks = [asyncio.ensure_future(meters.add(track)) for track in (sound, picture, muted, hidden)]
     await asyncio.sleep(0)
     block = av.AudioFrame(format="s16", layout="mono", samples=960)
     block.sample_rate = 48_000
@@ -72,9 +76,10 @@ async def test_a_line_has_what_came_since_the_one_before() -> None:
         heard.deliver(block)
         seen.deliver(av.VideoFrame(64, 48))
     await asyncio.sleep(0.01)
-    assert meters.line() == "ann: microphone -6 dB; bob: camera 64x48 at 3 a second; cy: microphone muted"
-    assert meters.line() == "ann: microphone -96 dB; bob: camera no picture; cy: microphone muted"
-    for track in (sound, picture, muted):
+    others = "cy: microphone muted; dan: camera is encrypted, not opened here"
+    assert meters.line() == f"ann: microphone -6 dB; bob: camera 64x48 at 3 a second; {others}"
+    assert meters.line() == f"ann: microphone -96 dB; bob: camera no picture; {others}"
+    for track in (sound, picture, muted, hidden):
         track.end()
     await asyncio.gather(*tasks)
     assert meters.line() == "nobody sends anything"

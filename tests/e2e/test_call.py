@@ -45,6 +45,7 @@ async def test_two_browsers_see_and_hear_each_other(
     await ada.sees_and_hears("Bob")
     await bob.sees_and_hears("Ada")
     await expect(ada.page.get_by_test_id("alone")).to_be_hidden()
+    await expect(ada.page.get_by_test_id("openness")).to_contain_text("Open, not encrypted end to end")
     await expect(ada.tiles).to_have_count(2)
     await ada.connection.click()
     figures = ada.page.get_by_test_id("figures")

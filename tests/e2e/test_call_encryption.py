@@ -172,8 +172,3 @@ async def test_the_page_says_what_is_encrypted_and_what_cannot_be_decrypted(
         await expect(one.notice("call_undecryptable")).to_contain_text("Use the same link")
     await eve.presses("Leave")
     await expect(ada.notice("call_undecryptable")).to_have_count(0)
-
-    plain = await somebody(chromium)
-    await plain.opens(f"/call#channel={quote(channel)}&project=demo")
-    await plain.joins("Cleo")
-    await expect(plain.page.get_by_test_id("openness")).to_contain_text("Open, not encrypted end to end")

@@ -19,12 +19,17 @@ from peerbus.client.agent import AgentConnection
 from peerbus.client.errors import PeerbusError
 from peerbus.client.link import Link, LinkError, parse_link
 from peerbus.client.terminal_text import one_line
-from peerbus.client.webrtc import RemoteTrack, WebRTCHelper
+from peerbus.client.webrtc import EncryptionState, RemoteTrack, WebRTCHelper
 from peerbus.client.webrtc.generated import level_dbfs, picture, tone
 
 _USAGE_CODE: Final = 2
 _FAILED_CODE: Final = 1
 _SILENCE_DBFS: Final = -96.0
+_HIDDEN: Final[dict[EncryptionState, str]] = {
+    "undecryptable": "cannot be decrypted",
+    "not_sealed": "is not encrypted, so not taken",
+    "not_opened": "is encrypted, not opened here",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -74,6 +79,7 @@ async def _run(link: Link, options: argparse.Namespace) -> None:
         call.on_state = lambda state: _say(f"{state.name}. {state.why}".rstrip(". "))
         call.on_error = lambda error: _say(str(error))
         async with call:
+            _say(f"The call is {'' if call.is_encrypted else 'not '}encrypted end to end.")
             if options.play:
                 await call.publish(options.play, loop=True)
             elif not options.silent:
@@ -117,6 +123,8 @@ class _Meters:
         for track, meter in self._meters.items():
             if track.is_muted:
                 what = "muted"
+            elif track.encryption in _HIDDEN:
+                what = _HIDDEN[track.encryption]
             elif track.kind == "audio":
                 what = f"{meter.level:.0f} dB"
             else:

@@ -4,6 +4,7 @@ Calls in a channel: audio, video and data, by WebRTC.
     from peerbus.client.webrtc import WebRTCHelper
 """
 
+from peerbus.client.webrtc.frame_sealing import EncryptionState
 from peerbus.client.webrtc.helper import WebRTCHelper
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.records import ActiveSpeaker, CallState, Peer, RemotePublication
@@ -14,6 +15,7 @@ __all__ = [
     "ActiveSpeaker",
     "CallState",
     "CallStats",
+    "EncryptionState",
     "Peer",
     "Publication",
     "RemotePublication",
