@@ -1,9 +1,9 @@
 /** Runs `tests/vectors/sealing`: keys, envelopes and refusals, by WebCrypto and by the libraries that stand in for it. */
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { openAttributes, openMessage } from "../../src/sdk/agent/sealed-channel";
 import { concat, fromHex, toHex, utf8 } from "../../src/sdk/crypto/bytes";
 import { packAttributes, packInside } from "../../src/sdk/crypto/inside";
 import { deriveKey, joinToken, rootSecret } from "../../src/sdk/crypto/keys";
+import { openAttributes, openMessage } from "../../src/sdk/crypto/opening";
 import {
   associatedData,
   COUNTER_END,

@@ -8,14 +8,8 @@
  */
 
 import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
-import {
-  type Attributes,
-  type Inside,
-  packAttributes,
-  packInside,
-  readAttributes,
-  readInside,
-} from "../crypto/inside";
+import { type Attributes, type Inside, packAttributes, packInside } from "../crypto/inside";
+import { openAttributes, openMessage } from "../crypto/opening";
 import { SealWindows, type Verdict } from "../crypto/seal-window";
 import {
   type Context,
@@ -23,7 +17,6 @@ import {
   type Header,
   OVERHEAD_BYTES,
   RETRY_TAG_BYTES,
-  type SealClass,
   Sealer,
   type SealingKeys,
 } from "../crypto/sealing";
@@ -358,39 +351,6 @@ export class SealedChannel {
   }
 }
 
-/**
- * Opens a message; `announced` is the receiver's crypto-session.
- *
- * Rejects with `ProtocolError`: `not_supported`, `wrong_key`, `tampered`, `bad_frame`, and `replayed` for a live one to
- * names that does not name this receiver.
- */
-export async function openMessage(
-  keys: SealingKeys,
-  delivery: MessageFrame["delivery"],
-  envelope: Uint8Array,
-  context: Context,
-  announced: Uint8Array,
-): Promise<{ readonly header: Header; readonly inside: Inside }> {
-  const { header, plaintext } = await keys.decrypt(delivery, envelope, context);
-  const isForNames = delivery === "live" && context.to !== undefined;
-  if (isForNames && !header.recipients.some((one) => isSameBytes(one, announced))) {
-    throw new ProtocolError("replayed", "A message that was meant for an earlier bearer of this name.");
-  }
-  return { header, inside: readInside(plaintext) };
-}
-
-/** Opens private attributes of the member `sender`; rejects as `openMessage`. */
-export async function openAttributes(
-  keys: SealingKeys,
-  envelope: Uint8Array,
-  sender: string,
-  announced: Uint8Array,
-): Promise<{ readonly header: Header; readonly inside: Attributes }> {
-  const { header, plaintext } = await keys.decrypt("attributes" satisfies SealClass, envelope, { sender });
-  if (!isSameBytes(header.cryptoSession, announced)) throw new ProtocolError("replayed");
-  return { header, inside: readAttributes(plaintext) };
-}
-
 /** Whether it is for the media worker, which has to read it; throws `ProtocolError` where that would not be right. */
 function isForWorker({ to, type }: SendFrame): boolean {
   if (!to?.includes(SFU_AGENT)) return false;
@@ -423,10 +383,6 @@ function membersIn(event: Event, members: () => readonly Member[]): readonly Mem
 
 function blank(plaintextBytes: number): Uint8Array {
   return new Uint8Array(OVERHEAD_BYTES + plaintextBytes);
-}
-
-function isSameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at]);
 }
 
 function asProtocolError(error: unknown): ProtocolError {
