@@ -356,6 +356,25 @@ async def test_setting_attributes(agent: AgentConnection, network: FakeNetwork, 
     await settle()
 
 
+async def test_an_update_that_is_sent_again_is_newer_than_what_connect_has_told(
+    agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
+) -> None:
+    outcome = agent.set_attributes({}, private_attributes={"hp": 2})
+    await network.sees(1, wire.Update)
+    network.cut(1006)
+    connect = await network.join(session_id="s2", live_epoch="L2")
+    (_, again) = await network.sees(2, wire.Update)
+    seen = [
+        bob.attributes_of(
+            member("s2", "alice", crypto_session=connect.crypto_session, sealed_attributes=envelope)
+        )
+        for envelope in (connect.sealed_attributes, again.sealed_attributes)
+    ]
+    assert seen == [{"hp": 1}, {"hp": 2}]
+    network.ack(again)
+    await outcome
+
+
 def test_a_fork_of_the_process_begins_another_crypto_session() -> None:
     keys = SealingKeys(SecretBytes(bytes(32)), bytes(32))
     sealer = new_sealer(keys)

@@ -619,15 +619,15 @@ class ClientSession:
         self, request: Request, frame: Send | Update, sealer: FrameSealer, present: Roster
     ) -> Send | Update:
         """
-        The sealed form. What is not known by a key is the same in a retry, unless the own name is another by now.
+        The sealed form; of a live message the same in a retry, unless the own name is another by now.
 
-        Durable messages keep the order of their counters by being sealed anew: one whose refusal was lost is stored
-        behind those that were written after it.
+        The rest keeps the order of its counters by being sealed anew: a durable message whose refusal was lost is
+        stored behind those that were written after it, and a `connect` may have told attributes since.
         """
         assert self._connected is not None
         name = self._connected.agent
-        is_durable = isinstance(frame, Send) and frame.delivery == "durable"
-        if request.sealed is None or request.sealed_as != name or is_durable:
+        is_kept = isinstance(frame, Send) and frame.delivery != "durable"
+        if request.sealed is None or request.sealed_as != name or not is_kept:
             request.sealed = sealer.seal(frame, name, present)
             request.sealed_as = name
         return request.sealed
