@@ -9,12 +9,13 @@ term it holds them. Never looks into a description and never touches a socket, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
 
+from peerbus.protocol.channel import is_name_identity
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Operation
 from peerbus.protocol.messages import Ack, Message, Send
@@ -59,7 +60,7 @@ _CALL_OPERATIONS: Final = frozenset(
     }
 )
 _ENDS_THE_IDENTITY: Final = frozenset({ErrorCode.KICKED, ErrorCode.EXPIRED, ErrorCode.REVOKED})
-"""With these nobody's call goes on who has the identity; another session of it offers anew by its own credential."""
+"""Where it is not known which session of an identity is in a call, these end it; another offers anew."""
 _NEW_ROOM_MS: Final = 3_000
 """A room that was placed this long ago must be in what its worker says it serves; else nobody is in it."""
 _RETRY_MS: Final = 500
@@ -84,12 +85,37 @@ class CallCounters(msgspec.Struct):
 class _Call:
     """The call of one channel, as far as the server knows it."""
 
-    __slots__ = ("placed_at_ms", "roster_at_ms")
+    __slots__ = ("_lineages", "placed_at_ms", "roster_at_ms")
 
     def __init__(self, now_ms: int) -> None:
+        self._lineages: Final[dict[str, bytes]] = {}
         self.placed_at_ms = now_ms
         self.roster_at_ms: int | None = None
         """When its worker is to be told who is still in the channel; after an announcement."""
+
+    def offered(self, member: Member) -> None:
+        """Of several sessions that bear a claimed name the one that offered last is in the call."""
+        if is_name_identity(member.identity):
+            self._lineages[member.identity] = member.lineage
+
+    def is_for(self, member: Member) -> bool:
+        """Whether what the call says to, or hears of, an identity is this session's business."""
+        # Where nobody has offered since the server began, it may be any of them.
+        return self._lineages.get(member.identity, member.lineage) == member.lineage
+
+    def left(self, member: Member, code: ErrorCode) -> bool:
+        """A session has ended; whether its identity is out of the call by that."""
+        if not self.is_for(member):
+            return False
+        was_known = self._lineages.pop(member.identity, None) is not None
+        return was_known or code in _ENDS_THE_IDENTITY or member.name not in member.channel.by_name
+
+    def forget_replaced(self, present: Mapping[bytes, Member]) -> list[str]:
+        """The identities whose session in the call was replaced by one on another device."""
+        gone = [identity for identity, lineage in self._lineages.items() if lineage not in present]
+        for identity in gone:
+            del self._lineages[identity]
+        return gone
 
 
 class Calls:
@@ -181,6 +207,9 @@ class Calls:
             call = self._placed(key, now_ms)
         room = None if call is None else self._room_of(key, now_ms)
         if room is not None:
+            assert call is not None
+            if isinstance(signal, Offer):
+                call.offered(member)
             forward = Forward(room=room, participant=_participant(member), signal=signal)
             self._tell_worker(key, forward, now_ms)
             self.counters.forwarded += 1
@@ -237,16 +266,15 @@ class Calls:
             self._lose_worker(member.identity, self._now_ms, "The media worker was lost.")
             return
         key = member.channel.key
-        if code not in _ENDS_THE_IDENTITY and member.name in member.channel.by_name:
-            # Another session of the same claimed name is still there, and it may be the one that is in the call.
-            return
         # Replaced is the same client again, under another session: its connection goes on.
-        if key in self._calls and code is not ErrorCode.REPLACED:
+        call = self._calls.get(key)
+        if call is not None and code is not ErrorCode.REPLACED and call.left(member, code):
             self._tell_room(key, lambda room: Gone(room=room, identity=member.identity, code=code.value))
 
     def admitted(self, member: Member) -> None:
         """A member has a credential, maybe another one than its worker knows of."""
-        if member.channel.key in self._calls:
+        call = self._calls.get(member.channel.key)
+        if call is not None and call.is_for(member):
             self._tell_room(
                 member.channel.key, lambda room: Renewed(room=room, participant=_participant(member))
             )
@@ -354,7 +382,12 @@ class Calls:
         if channel is None:
             return
         wanted = set(message.identities)
-        members = [one for one in channel.members.values() if not wanted or one.identity in wanted]
+        call = self._calls[key]
+        members = [
+            one
+            for one in channel.members.values()
+            if not wanted or (one.identity in wanted and call.is_for(one))
+        ]
         self._push_signal(members, message.signal, now_ms)
         self.counters.delivered += len(members)
 
@@ -406,6 +439,10 @@ class Calls:
                 self._move(key, now_ms, "The media worker has not been heard of.")
         self._leases.forget(now_ms)
         for key, call in self._calls.items():
+            channel = self._membership.channels.get(key)
+            for identity in call.forget_replaced({} if channel is None else channel.by_lineage):
+                self._tell_room(key, _gone(identity))
+        for key, call in self._calls.items():
             if call.roster_at_ms is not None and now_ms >= call.roster_at_ms:
                 call.roster_at_ms = None
                 channel = self._membership.channels.get(key)
@@ -449,6 +486,10 @@ class Calls:
             **content,
         )
         self._membership.push_live(members, EncodedFrame(message), now_ms)
+
+
+def _gone(identity: str) -> Callable[[Room], ServerToWorker]:
+    return lambda room: Gone(room=room, identity=identity, code=ErrorCode.REPLACED.value)
 
 
 def _roster(present: list[str]) -> Callable[[Room], ServerToWorker]:

@@ -280,6 +280,27 @@ def test_a_database_of_another_program(tmp_path: Path, version: int) -> None:
     assert refusal(tmp_path).code == "storage_foreign"
 
 
+def test_a_database_of_the_first_version_goes_on(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    state = store.open_channel(CHANNEL, "lobby", "open", 0)
+    store.append_group([entry("before", key="k")])
+    store.close()
+    db = sqlite3.connect(tmp_path / "peerbus.db")
+    db.executescript(
+        "ALTER TABLE entries DROP COLUMN author; DROP TABLE claims; DROP TABLE mail; PRAGMA user_version = 1;"
+    )
+    db.close()
+    for _ in range(2):
+        store = open_store(tmp_path)
+        assert store.open_channel(CHANNEL, "lobby", "open", 0).epoch == state.epoch
+        store.claim(CHANNEL, "name:bob", 0)
+        store.append_group([entry("before", key="k"), entry("after", key="l", recipients=("name:bob",))])
+        assert store.claim(CHANNEL, "name:bob", 0).unread == (2,)
+        page = store.read(CHANNEL, "name:bob", Range(), 1 << 20)
+        assert [found.body for found in page.entries] == [b"before", b"after"]
+        store.close()
+
+
 @pytest.mark.parametrize("version", [0, SCHEMA_VERSION + 1])
 def test_a_schema_of_another_version(tmp_path: Path, version: int) -> None:
     open_store(tmp_path).close()

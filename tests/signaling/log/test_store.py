@@ -13,6 +13,8 @@ from peerbus.signaling.log import (
     ChannelKey,
     Conflict,
     Entry,
+    MailLimits,
+    MailRead,
     Page,
     Range,
     Refused,
@@ -383,3 +385,31 @@ def test_new_epochs_change_the_epoch_and_nothing_else(store: Store) -> None:
     assert (after.head, after.tail) == (before.head, before.tail)
     assert store.open_channel(CHANNEL, "lobby", "open", 0).epoch == after.epoch
     assert store.append_group([entry("a", key="k")]) == [Appended(1, 1_000, duplicate=True)]
+
+
+def test_mail_is_dropped_when_it_is_too_old_and_a_claim_when_nobody_uses_it(
+    make_store: StoreMaker, tmp_path: Path
+) -> None:
+    store = make_store(tmp_path, mail_limits=MailLimits(ttl_ms=1_000))
+    store.open_channel(CHANNEL, "lobby", "open", 0)
+    store.claim(CHANNEL, "name:ann", 0)
+    store.claim(CHANNEL, "name:bob", 0)
+    to_both = ("name:ann", "name:bob")
+    store.append_group([entry("old", recipients=to_both, identity="name:cid", time_ms=100)])
+    store.append_group([entry("new", recipients=to_both, identity="name:cid", time_ms=900)])
+    assert store.claim(CHANNEL, "name:bob", 1_100).unread == (1, 2)
+    assert store.claim(CHANNEL, "name:bob", 1_101).unread == (2,)
+    while store.maintain(1_800):
+        pass
+    state = store.open_channel(CHANNEL, "lobby", "open", 1_800)
+    assert state.claims == {"name:ann", "name:bob"}  # her claim is older, but there is mail for her
+    while store.maintain(2_050):
+        pass
+    assert store.open_channel(CHANNEL, "lobby", "open", 2_050).claims == {"name:bob"}
+    assert store.claim(CHANNEL, "name:bob", 2_050).unread == ()
+    assert bodies(read(store)) == ["old", "new"]
+    store.read_mail([MailRead(CHANNEL, "name:bob", 0)], 3_000)
+    while store.maintain(3_500):
+        pass
+    assert store.open_channel(CHANNEL, "lobby", "open", 3_500).claims == {"name:bob"}
+    store.close()
