@@ -7,6 +7,7 @@
  * of a password where bytes are meant. Never touches anything but its arguments.
  */
 
+/*! Argon2 reference implementation, CC0 or Apache 2.0; as WebAssembly by @phi-ag/argon2, MIT License (c) 2024 Peter Hirn */
 import wasm from "@phi-ag/argon2/argon2.wasm";
 
 /** What goes to the worker; the reply is the hash, or the text of what failed. */
