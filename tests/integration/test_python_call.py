@@ -125,6 +125,9 @@ async def test_two_programs_meet_in_a_call(link: str) -> None:
         await bob.call.publish(picture(160, 120))
         assert await seen(bob, "ann") == (320, 240)
         assert await seen(ann, "bob") == (160, 120)
+        # A password seals the channel, and so its calls.
+        assert ann.call.is_encrypted
+        assert [track.encryption for track in ann.call.tracks] == ["sealed"]
         # Half of full scale is -9 dB.
         assert -10 < await heard(bob, "ann") < -8
 
