@@ -274,6 +274,26 @@ async def test_history_comes_first_and_nothing_twice() -> None:
     assert await room.code() == 0
 
 
+async def test_mail_stands_where_it_belongs_and_once() -> None:
+    room = Room()
+    room.agent.pages = [history(message("five", 5), message("mail", 6), message("seven", 7))]
+    room.agent.before_page = [message("old mail", 2)]
+    room.start()
+    await room.settle()
+    room.agent.emit("message", message("mail", 6))
+    room.agent.emit("message", message("eight", 8))
+    await room.settle()
+    assert [text.removeprefix("12:00 bob: ") for text in room.console.texts(Kind.MESSAGE)] == [
+        "old mail",
+        "five",
+        "mail",
+        "seven",
+        "eight",
+    ]
+    room.console.type(None)
+    assert await room.code() == 0
+
+
 async def test_without_history_nothing_is_asked() -> None:
     room = Room(options=parse_options([LINK, "--history", "0"], {}))
     room.agent.pages = [history(message("one", 1))]

@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from peerbus.client.chat_lines import MAX_NAMES, ChatLines, Kind, Line
 from peerbus.client.records import Glob, Member, Message, Presence
@@ -57,11 +58,12 @@ def texts(lines: list[Line]) -> list[str]:
 
 def test_joining_says_as_whom_where_and_with_whom() -> None:
     lines = ChatLines(ZONE, TODAY)
-    said = joined(lines, member("bob"), member("carl", state="away"))
+    carl = structs.replace(member("carl", state="away"), is_claimed=True)
+    said = joined(lines, member("bob"), carl)
     assert texts(said) == [
         "— You are ann.",
         "— “lobby” is open: there is no password, and the server can read what is written.",
-        "— 3 here: ann (you), bob, carl (away).",
+        "— 3 here: ann (you), bob, carl (claimed) (away).",
     ]
     assert {line.kind for line in said} == {Kind.NOTICE}
     assert joined(lines) == []

@@ -157,6 +157,8 @@ class Chat:
         self._waiting: list[Message] | None = []
         self._epoch = ""
         self._last_offset = 0
+        self._in_history: set[int] = set()
+        """The offsets that the history had when it was read last: what is pushed of it later was shown."""
         self._unanswered: set[asyncio.Task[None]] = set()
         self._failures = 0
 
@@ -222,7 +224,7 @@ class Chat:
     def _received(self, message: Message) -> None:
         if self._waiting is not None:
             self._waiting.append(message)
-        else:
+        elif message.offset not in self._in_history:
             self._show_messages([message])
 
     def _presence_changed(self, presence: Presence) -> None:
@@ -268,10 +270,17 @@ class Chat:
                     is_alone = bool(self._options.link.password) and len(self._agent.members) < 2
                     self._show([self._lines.nobody_here() if is_alone else self._lines.nothing_yet()])
         waiting, self._waiting = self._waiting or [], None
-        self._show_messages([message for message in page if (message.offset or 0) > self._last_offset])
-        self._show_messages(
-            [message for message in waiting if message.offset is None or message.offset > self._last_offset]
-        )
+        # Mail lies before or among what the history has, too.
+        self._in_history = {one.offset or 0 for one in page}
+        end = max(self._in_history, default=0)
+        mail = [
+            one
+            for one in waiting
+            if one.offset is not None and one.offset < end and one.offset not in self._in_history
+        ]
+        earlier = [one for one in [*page, *mail] if (one.offset or 0) > self._last_offset]
+        self._show_messages(sorted(earlier, key=lambda one: one.offset or 0))
+        self._show_messages([one for one in waiting if one.offset is None or one.offset > self._last_offset])
 
     def _show_messages(self, messages: Sequence[Message | SealingError]) -> None:
         for message in messages:

@@ -213,9 +213,10 @@ class ChatLines:
         return "" if message.filter is None else "some"
 
     def _described(self, member: Member) -> str:
+        name = f"{one_line(member.name)} (claimed)" if member.is_claimed else one_line(member.name)
         if member.session_id == self._session_id:
-            return f"{one_line(member.name)} (you)"
-        return one_line(member.name) + (" (away)" if member.state == "away" else "")
+            return f"{name} (you)"
+        return name + (" (away)" if member.state == "away" else "")
 
     def _updated(self, member: Member) -> list[Line]:
         if member.session_id == self._session_id:
