@@ -25,7 +25,8 @@ import { Room } from "./room";
 const WORDS = {
   title: "Join a call",
   lead: "Everyone who joins the same channel sees and hears each other.",
-  closed: "Encrypted end to end: only who has the password or the link can join, see and hear. The server cannot.",
+  closed:
+    "Encrypted end to end: only who has the password or the link can join, see and hear. The server cannot.",
   open: "Without one, anybody who knows the channel’s name can join, and the server could see and hear.",
 };
 
