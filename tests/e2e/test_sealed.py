@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import AsyncIterator
 from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, expect
 
 from tests.e2e.conftest import PLAIN_HOST, Pages, Stage
@@ -28,6 +30,15 @@ CONTENTS: Final[list[Any]] = [
     "x" * 100_000,
     None,
 ]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def path(server: LiveServer) -> AsyncIterator[NetworkPath]:
+    """The network of a page."""
+    path = NetworkPath(server.port)
+    await path.open()
+    yield path
+    await path.close()
 
 
 async def test_three_kinds_seal_and_open(line_up: LineUp, join: Stage, channel: str) -> None:
@@ -163,12 +174,10 @@ async def test_another_password_meets_nobody(line_up: LineUp, join: Stage, chann
 
 
 async def test_a_person_at_the_page_and_a_program(
-    browser: Browser, server: LiveServer, new_page: Pages, join: Stage, channel: str
+    browser: Browser, path: NetworkPath, new_page: Pages, join: Stage, channel: str
 ) -> None:
     bot = await join(OBSERVER, channel, "bot", password=PASSWORD, api_key="demo")
     await bot.send("said before")
-    path = NetworkPath(server.port)
-    await path.open()
     ada = Person(await new_page(browser), path)
     link = f"/chat#channel={quote(channel, safe='')}&password={quote(PASSWORD, safe='')}"
     await ada.opens(link)
@@ -195,26 +204,22 @@ async def test_a_person_at_the_page_and_a_program(
     await expect(badge).to_have_text("Locked, readable by the server")
     await expect(ada.page.get_by_test_id("empty")).to_contain_text("is the password right?")
     await expect(ada.person("bot")).to_have_count(0)
-    await path.close()
 
 
 async def test_a_page_from_plain_http_seals_as_well(
-    browser: Browser, server: LiveServer, new_page: Pages, join: Stage, channel: str
+    browser: Browser, path: NetworkPath, new_page: Pages, join: Stage, channel: str
 ) -> None:
     """As on a phone in the same network: browsers have no WebCrypto there."""
     bot = await join(OBSERVER, channel, "bot", password=PASSWORD)
     await bot.send("said before")
-    path = NetworkPath(server.port)
-    await path.open()
     ada = Person(await new_page(browser), path)
     origin = path.url.replace("127.0.0.1", PLAIN_HOST)
     await ada.opens(f"{origin}/chat#channel={quote(channel, safe='')}&password={quote(PASSWORD, safe='')}")
     assert await ada.page.evaluate("[isSecureContext, typeof crypto.subtle]") == [False, "undefined"]
-    await ada.joins("Ada", api_key=server.developer_key)
+    await ada.joins("Ada", api_key=join.server.developer_key)
     await expect(ada.page.get_by_test_id("openness")).to_have_text("Sealed")
     await expect(ada.message("said before")).to_be_visible()
     await ada.says_and_is_heard("Hi bot")
     assert (await bot.hears("Hi bot")).is_sealed
     await bot.send("Hi Ada")
     await expect(ada.message("Hi Ada")).to_be_visible()
-    await path.close()
