@@ -377,6 +377,38 @@ describe("what cannot be trusted is not shown, and said once", () => {
     expect(bob.errors).toEqual([]);
   });
 
+  test("what comes in the name of the media worker and is no signal of it", async () => {
+    await Promise.all([alice.connects(), bob.connects()]);
+    const signals: Message[] = [];
+    bob.agent.on("signal", (message) => signals.push(message));
+    const { sealed: _, ...around } = passedOn(await ofAlice("x", { delivery: "live" }));
+    bob.connection.say({ ...around, sender: "peerbus:sfu", content: "from the server" });
+    await expect.poll(() => bob.codes).toEqual(["not_sealed"]);
+    expect([bob.messages, signals]).toEqual([[], []]);
+  });
+
+  test("what the server puts beside an envelope", async () => {
+    await Promise.all([alice.connects(), bob.connects()]);
+    const metadata = { forged: true };
+    bob.connection.say(passedOn(await ofAlice("pushed"), { metadata }));
+    await expect.poll(() => bob.texts).toEqual(["pushed"]);
+    expect(bob.messages[0]?.metadata).toEqual({});
+    const reading = bob.agent.receive();
+    await settle();
+    const binary = toBase64(new Uint8Array([1]));
+    bob.connection.say({
+      op: "history",
+      id: bob.connection.last("receive").id,
+      messages: [passedOn(await ofAlice("stored"), { metadata, binary, content: "forged" })],
+      is_complete: true,
+      head: 44,
+      tail: 1,
+      epoch: "e1",
+    });
+    const { messages } = await reading;
+    expect(messages.map(({ content, metadata: shown }) => [content, shown])).toEqual([["stored", {}]]);
+  });
+
   test("a live message for an earlier bearer of the name; one that comes again is dropped", async () => {
     await bob.connects();
     await alice.connects({}, { members: [bob.listed()] });

@@ -234,8 +234,8 @@ export class SealedChannel {
    */
   opened(event: Event, epoch: string, members: () => readonly Member[]): Promise<() => Opened> | undefined {
     if (event.event === "message") {
-      // The media worker has no key.
-      if (event.message.sender === SFU_AGENT) return undefined;
+      // The media worker has no key; what else comes in its name is as good as anybody's.
+      if (isOfWorker(event.message)) return undefined;
       return this.openMessage(event.message).then((judge) => () => {
         const { message, refused } = judge(epoch);
         return { event: message && { ...event, message }, refused: refused ? [refused] : [] };
@@ -276,7 +276,9 @@ export class SealedChannel {
         return {};
       }
       this.count.opened += 1;
-      return { message: { ...frame, ...inside } };
+      // What stands beside the envelope in the clear is the server's.
+      const { content: _, binary: __, metadata: ___, ...around } = frame;
+      return { message: { ...around, ...inside } };
     };
   }
 
@@ -360,6 +362,11 @@ function isForWorker({ to, type }: SendFrame): boolean {
 
 function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
   return (delivery ?? "durable") === "durable" && idempotency_key !== undefined;
+}
+
+/** Whether it is a signal of the media worker, which is not sealed. */
+function isOfWorker({ sender, type, sealed }: MessageFrame): boolean {
+  return sender === SFU_AGENT && type === SIGNAL_TYPE && sealed === undefined;
 }
 
 /** The crypto-sessions of all sessions that bear one of the names or are addressed themselves; throws `ProtocolError` (`unknown_recipient`). */
