@@ -15,10 +15,12 @@ import pytest
 from peerbus.client.agent import AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.temporary_key import create_temporary_key, revoke_token
+from peerbus.protocol.credentials import TokenClaims, parse_developer_key
 from peerbus.protocol.grants import Operation
 from peerbus.protocol.session.outputs import State
 from peerbus.signaling.audit import AuditLog
 from peerbus.signaling.audit_entry import AuditAction
+from peerbus.signaling.keyring import signed
 from tests.support.live_server import LiveServer, StartServer
 from tests.support.raw_socket import Answer, RawWebSocket, connect_frame, request
 
@@ -106,6 +108,14 @@ def test_it_allows_no_more_than_who_asks(attacked: LiveServer) -> None:
     assert code_of(post(attacked, REVOKE, {"key_id": first_key}, narrow)) == "forbidden"
     assert post(attacked, REVOKE, {"key_id": narrow.split("_")[1]}, narrow).status == 200
     assert code_of(post(attacked, ISSUE, {"grant": GRANT}, narrow)) == "revoked"
+
+
+def test_a_token_without_an_id_does_not_pass_for_the_key_that_signed_it(attacked: LiveServer) -> None:
+    key = parse_developer_key(attacked.developer_key)
+    assert key is not None
+    token = signed(key, TokenClaims(exp=int(time.time()) + 60, grant=GRANT)).reveal()
+    assert code_of(post(attacked, REVOKE, {"key_id": key.key_id}, token)) == "forbidden"
+    assert first_op(attacked, token) == "connected"
 
 
 def test_another_project_is_not_even_there(attacked: LiveServer) -> None:

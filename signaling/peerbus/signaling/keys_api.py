@@ -111,7 +111,9 @@ class KeysApi:
             record = keys.record(target.key_id)
             if record is None or record.project != caller.principal.project:
                 raise _unknown()
-            if caller.principal.ids.own != record.key_id:
+            # A token without an id is known by that of its key; it is not the key for that.
+            is_key = caller.principal.kind is CredentialKind.DEVELOPER_KEY
+            if not is_key or caller.principal.key_id != record.key_id:
                 _check_admin(caller.principal)
             keys.revoke_key(record.key_id, now_ms=wall_ms, by=by, address=address)
             return record.key_id
