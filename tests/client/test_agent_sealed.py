@@ -252,6 +252,21 @@ async def test_a_message_that_cannot_be_opened_is_an_error_and_not_a_message(
     assert (agent.sealing_counters.refused, agent.sealing_counters.dropped) == (5, 1)
 
 
+async def test_a_reconnect_that_has_recovered_brings_no_other_epoch(
+    agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
+) -> None:
+    """Else an old message could be shown again at a later offset, and nobody would be told of a gap."""
+    messages, errors, gaps = told(agent, "message"), told(agent, "error"), told(agent, "gap")
+    old = said_by(bob, "old", 50)
+    network.say(old)
+    network.cut(1006)
+    await network.join(epoch="e2", recovered=True, live_recovered=True)
+    network.say(structs.replace(old, offset=60))
+    assert [one.offset for one in messages] == [50]
+    assert [error.code for error in errors] == ["replayed"]
+    assert gaps == []
+
+
 async def test_signals_of_the_sfu_pass(agent: AgentConnection, network: FakeNetwork) -> None:
     signals, errors = told(agent, "signal"), told(agent, "error")
     network.say(message({"kind": "restart"}, sender="peerbus:sfu", type="signal"))

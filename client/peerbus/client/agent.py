@@ -608,8 +608,9 @@ class AgentConnection(Emitter):
 
     def _told(self, event: outputs.Event) -> None:
         if isinstance(event, outputs.Received):
-            assert self._info is not None
-            message = self._opening.message(event.message, self._info.epoch)
+            assert self._session is not None
+            # Not that of the last `connected`: one that claims to have recovered could bring another unnoticed.
+            message = self._opening.message(event.message, self._session.session.cursors.epoch)
             if message is not None:
                 self._received(message)
         elif isinstance(event, outputs.Done):

@@ -387,6 +387,20 @@ describe("what cannot be trusted is not shown, and said once", () => {
     expect([bob.messages, signals]).toEqual([[], []]);
   });
 
+  test("an old message in another epoch, behind a reconnect that claims to have recovered", async () => {
+    await Promise.all([alice.connects(), bob.connects()]);
+    const old = await ofAlice("old");
+    bob.connection.say(passedOn(old));
+    bob.connection.lose();
+    bob.world.pass(1_000);
+    bob.connection.open();
+    await bob.knocks();
+    bob.connection.welcome({ epoch: "e2", recovered: true, live_recovered: true });
+    bob.connection.say(passedOn(old, { offset: 60 }));
+    await expect.poll(() => bob.codes).toEqual(["replayed"]);
+    expect(bob.texts).toEqual(["old"]);
+  });
+
   test("what the server puts beside an envelope", async () => {
     await Promise.all([alice.connects(), bob.connects()]);
     const metadata = { forged: true };
