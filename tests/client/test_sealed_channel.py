@@ -314,6 +314,27 @@ def test_attributes_of_another_session_or_from_before() -> None:
     assert bob.attributes_of(member("alice", alice)) == {}
 
 
+def test_attributes_do_not_pass_to_another_name_with_their_session() -> None:
+    alice, eve, bob = joined(1, {"hp": 7}), joined(5, {"hp": 1}), joined(2)
+    sealed = alice.seal_connect(connect("alice")).sealed_attributes
+    shown = member("alice", alice, sealed_attributes=sealed)
+    assert bob.attributes_of(shown) == {"hp": 7}
+    for changes, code in (
+        ({"name": "eve"}, "tampered"),
+        ({"crypto_session": eve.crypto_session}, "replayed"),
+    ):
+        with pytest.raises(ProtocolError) as caught:
+            bob.attributes_of(structs.replace(shown, **changes))
+        assert caught.value.code.value == code
+        assert bob.attributes_of(shown) == {"hp": 7}
+    # Nor are they those of before, when the other name comes with something older of its own.
+    first, second = (eve.seal_connect(connect("eve")).sealed_attributes for _ in range(2))
+    as_eve = member("eve", eve, sealed_attributes=second)
+    assert bob.attributes_of(as_eve) == {"hp": 1}
+    renamed = structs.replace(as_eve, session_id=shown.session_id, sealed_attributes=first)
+    assert bob.attributes_of(renamed) == {}
+
+
 def test_members_can_say_nonsense_and_are_not_believed(server: Server) -> None:
     keys = SealingKeys(MESSAGE_KEY, CHANNEL_ID)
     deep: Any = 0

@@ -7,7 +7,7 @@ receives anything, and never shows what it could not open. See PROTOCOL.md, sect
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, structs
@@ -46,6 +46,9 @@ class _Inside(Struct):
     metadata: dict[str, Any] | UnsetType = UNSET
 
 
+_Bearer: TypeAlias = tuple[str, bytes]
+"""A member's name and announced crypto-session, which its private attributes are bound to."""
+
 _INSIDE: Final = msgspec.msgpack.Decoder(_Inside)
 _ATTRIBUTES: Final = msgspec.msgpack.Decoder(dict[str, Any])
 
@@ -57,8 +60,8 @@ class SealedChannel:
         self._keys: Final = keys
         self._sealer: Final = sealer
         self._windows: Final = SealWindows()
-        self._attributes_of: dict[str, tuple[bytes, Attributes]] = {}
-        """What was opened of each session's, and of which envelope."""
+        self._attributes_of: dict[str, tuple[_Bearer, bytes, Attributes]] = {}
+        """What was opened of each session's, whose it was, and of which envelope."""
         self._wanted = private_attributes
         self._told = private_attributes
         self.counters: Final = SealingCounters()
@@ -199,11 +202,15 @@ class SealedChannel:
 
         Raises `ProtocolError` for such as cannot be opened, once: from then on they count as none.
         """
+        bearer = (member.name, member.crypto_session)
         known = self._attributes_of.get(member.session_id)
-        if known is not None and known[0] == member.sealed_attributes:
-            return known[1]
-        before: Attributes = {} if known is None else known[1]
-        self._attributes_of[member.session_id] = (member.sealed_attributes, {})
+        if known is not None and known[0] != bearer:
+            # The server calls the session otherwise by now: what was opened was not said by that one.
+            known = None
+        if known is not None and known[1] == member.sealed_attributes:
+            return known[2]
+        before: Attributes = {} if known is None else known[2]
+        self._attributes_of[member.session_id] = (bearer, member.sealed_attributes, {})
         if not member.sealed_attributes:
             return {}
         try:
@@ -216,7 +223,7 @@ class SealedChannel:
             opened = before
         else:
             self.counters.opened += 1
-        self._attributes_of[member.session_id] = (member.sealed_attributes, opened)
+        self._attributes_of[member.session_id] = (bearer, member.sealed_attributes, opened)
         return opened
 
     def forget_member(self, session_id: str) -> None:

@@ -478,6 +478,35 @@ describe("private attributes", () => {
     expect(bob.agent.sealingCounters).toMatchObject({ refused: 1, dropped: 1 });
   });
 
+  test("do not pass to another name with their session", async () => {
+    await alice.connects({ privateAttributes: { mood: "calm" } });
+    const eve = new Side("eve");
+    await eve.connects({ privateAttributes: { mood: "sly" } });
+    await bob.connects({}, { members: [alice.listed()] });
+    await expect.poll(() => bob.agent.members[0]?.privateAttributes).toEqual({ mood: "calm" });
+    const seen: unknown[] = [];
+    bob.agent.onPresence = ({ updated }) => seen.push(updated[0]?.privateAttributes);
+    const tell = async (updated: Record<string, unknown>): Promise<void> => {
+      const count = seen.length;
+      bob.connection.say({ op: "presence", joined: [], updated: [updated], left: [] });
+      await expect.poll(() => seen.length).toBe(count + 1);
+    };
+    const { session_id } = alice.listed();
+    await tell({ ...alice.listed(), name: "eve" });
+    await tell(alice.listed());
+    await tell({ ...alice.listed(), crypto_session: eve.listed()["crypto_session"] });
+    await tell(alice.listed());
+    // Nor are they those of before, when the other name comes with something older of its own.
+    const older = eve.listed();
+    void eve.agent.setAttributes({}, { mood: "slyer" });
+    await expect.poll(() => eve.connection.received.some(({ op }) => op === "update")).toBe(true);
+    const newer = toBase64(eve.connection.last("update").sealed_attributes ?? new Uint8Array());
+    await tell({ ...older, sealed_attributes: newer });
+    await tell({ ...older, session_id });
+    expect(seen).toEqual([{}, { mood: "calm" }, {}, { mood: "calm" }, { mood: "slyer" }, {}]);
+    expect(bob.codes).toEqual(["tampered", "replayed"]);
+  });
+
   test("of somebody without a name yet follow when there is one", async () => {
     await alice.connects({ agentName: "", privateAttributes: { mood: "calm" } }, { agent: "guest-7" });
     expect(alice.connection.last("connect")).not.toHaveProperty("sealed_attributes");

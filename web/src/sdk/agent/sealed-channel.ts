@@ -94,6 +94,13 @@ interface Hidden {
   envelope: Promise<Bytes> | undefined;
 }
 
+/** Private attributes of a session as they were opened: whose they were, and of which envelope. */
+interface KnownAttributes {
+  readonly bearer: string;
+  readonly envelope: string;
+  readonly inside: Attributes;
+}
+
 /** Something inside an envelope, or why it is refused. */
 type Opening<T> = { readonly header: Header; readonly inside: T } | ProtocolError;
 
@@ -103,8 +110,8 @@ export class SealedChannel {
   private readonly windows = new SealWindows();
   /** By the public attributes they go with, which the session keeps as they are. */
   private readonly hidden = new WeakMap<object, Hidden>();
-  /** By session: what was opened last, and of which envelope. */
-  private readonly attributes = new Map<string, { readonly envelope: string; readonly inside: Attributes }>();
+  /** By session: what was opened last. */
+  private readonly attributes = new Map<string, KnownAttributes>();
   /** This agent's own. */
   private own: Attributes = {};
   private readonly count = { sealed: 0, opened: 0, refused: 0, dropped: 0 };
@@ -307,9 +314,10 @@ export class SealedChannel {
 
   // --- attributes ----------------------------------------------------------------------------------------
 
-  private isNews({ session_id, sealed_attributes }: Member): boolean {
-    const known = this.attributes.get(session_id)?.envelope ?? "";
-    return toHex(sealed_attributes) !== known;
+  private isNews(member: Member): boolean {
+    const known = this.attributes.get(member.session_id);
+    if (known && known.bearer !== bearerOf(member)) return true;
+    return toHex(member.sealed_attributes) !== (known?.envelope ?? "");
   }
 
   private async openAttributes(member: Member): Promise<() => SealingError | undefined> {
@@ -323,16 +331,19 @@ export class SealedChannel {
     }
     const opening = await this.openAttributesOf(member);
     return () => {
-      const envelope = toHex(sealed);
+      const [bearer, envelope] = [bearerOf(member), toHex(sealed)];
+      const known = this.attributes.get(sessionId);
+      // The server calls the session otherwise by now: what was opened was not said by that one.
+      if (known && known.bearer !== bearer) this.attributes.delete(sessionId);
       if (opening instanceof ProtocolError) {
         // From here on it counts as none, and is not told again.
-        this.attributes.set(sessionId, { envelope, inside: {} });
+        this.attributes.set(sessionId, { bearer, envelope, inside: {} });
         return this.refusal(opening, member);
       }
       const { header, inside } = opening;
       if (this.windows.attributes(header.cryptoSession, header.counter) === "ok") {
         this.count.opened += 1;
-        this.attributes.set(sessionId, { envelope, inside });
+        this.attributes.set(sessionId, { bearer, envelope, inside });
       } else this.count.dropped += 1;
       return undefined;
     };
@@ -367,6 +378,11 @@ function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
 /** Whether it is a signal of the media worker, which is not sealed. */
 function isOfWorker({ sender, type, sealed }: MessageFrame): boolean {
   return sender === SFU_AGENT && type === SIGNAL_TYPE && sealed === undefined;
+}
+
+/** A member's name and announced crypto-session, which its private attributes are bound to. */
+function bearerOf({ name, crypto_session }: Member): string {
+  return `${toHex(crypto_session)} ${name}`;
 }
 
 /** The crypto-sessions of all sessions that bear one of the names or are addressed themselves; throws `ProtocolError` (`unknown_recipient`). */
