@@ -73,6 +73,7 @@ class Member:
         "send_rate_per_s",
         "sent_count",
         "session",
+        "since",
         "types",
         "wants_all",
         "warning_ms",
@@ -88,6 +89,7 @@ class Member:
         lineage: bytes,
         project: str,
         order: int,
+        since: int,
         limits: Limits,
         now_ms: int,
     ) -> None:
@@ -104,6 +106,8 @@ class Member:
         """What it knows of its mailbox, if its name is claimed."""
         self.project: Final = project
         self.order: Final = order
+        self.since: Final = since
+        """The offset after which its session began; what was stored before is history, or mail."""
         self.attributes: Attributes = {}
         self.sealed_attributes = b""
         self.crypto_session = b""

@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from peerbus.protocol.codec import MAX_BATCH_FRAMES
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.grants import Admission
+from peerbus.protocol.grants import Admission, Operation
 from peerbus.protocol.messages import (
     AckPromise,
     Connect,
@@ -272,7 +272,7 @@ class Membership:
             )
 
     def _admit(self, channel: Channel, joining: Joining, order: int, now_ms: int) -> Member:
-        start = self._start(channel, joining, None)
+        start = _start(channel, joining, None)
         is_service = joining.admission.is_service
         session: ServerSession[EncodedFrame] = ServerSession(
             joining.session_id,
@@ -291,6 +291,7 @@ class Membership:
             lineage=joining.lineage,
             project=joining.project,
             order=order,
+            since=start.cursor if start.recovered else start.head,
             limits=self.limits_of(joining.admission),
             now_ms=now_ms,
         )
@@ -320,7 +321,7 @@ class Membership:
         if member.connection is not None:
             self._close_connection(member, ErrorCode.REPLACED)
         self._keep_from_farewells(member)
-        start = self._start(channel, joining, member.mail)
+        start = _start(channel, joining, member)
         self._begin(member, joining, now_ms)
         live_recovered = session.resume(
             resume,
@@ -365,28 +366,6 @@ class Membership:
         limits = self.limits_of(member.admission)
         member.key_rate = rate or SharedRate(limits.key_send_rate_per_s, now_ms)
         self._rates_of_keys[credential.key] = member.key_rate
-
-    @staticmethod
-    def _start(channel: Channel, joining: Joining, former: Mail | None) -> _Start:
-        """Where the durable class begins, or goes on; `former` is what the session knew of its mail before."""
-        resume, unread = joining.connect.resume, joining.unread
-        recovered = (
-            resume is not None
-            and resume.epoch == channel.epoch
-            and channel.tail - 1 <= resume.offset <= channel.head
-        )
-        # What is committed while somebody joins is not in `unread`: for a claimed name all that follows is shown.
-        head = joining.state.head if joining.admission.is_claimed else channel.head
-        cursor = head if not unread else unread[0] - 1
-        until = head
-        if recovered:
-            assert resume is not None
-            cursor, head, until = resume.offset, channel.head, min(resume.mail_until, channel.head)
-        mail = None
-        if joining.admission.is_claimed:
-            mail = Mail(former.unread if former and recovered else unread, after=cursor, until=until)
-            mail.arrived(max(unread, default=0))
-        return _Start(cursor, recovered, head, mail)
 
     def _push_connected(
         self,
@@ -669,3 +648,41 @@ class Membership:
         if not member.is_dirty:
             member.is_dirty = True
             self._dirty.append(member)
+
+
+def _start(channel: Channel, joining: Joining, former: Member | None) -> _Start:
+    """Where the durable class begins, or goes on; `former` is the session as it was before."""
+    resume, unread = joining.connect.resume, joining.unread
+    recovered = (
+        resume is not None
+        and resume.epoch == channel.epoch
+        and channel.tail - 1 <= resume.offset <= channel.head
+        and _may_go_on(joining, resume, former)
+    )
+    # What is committed while somebody joins is not in `unread`: for a claimed name all that follows is shown.
+    head = joining.state.head if joining.admission.is_claimed else channel.head
+    cursor = head if not unread else unread[0] - 1
+    until = head
+    if recovered:
+        assert resume is not None
+        cursor, head, until = resume.offset, channel.head, min(resume.mail_until, channel.head)
+        if former is not None and not joining.admission.allows(Operation.HISTORY):
+            until = max(until, former.since)
+    mail = None
+    if joining.admission.is_claimed:
+        known = former.mail if recovered and former is not None else None
+        mail = Mail(known.unread if known else unread, after=cursor, until=until)
+        mail.arrived(max(unread, default=0))
+    return _Start(cursor, recovered, head, mail)
+
+
+def _may_go_on(joining: Joining, resume: Resume, former: Member | None) -> bool:
+    """
+    Whether it may be shown what was stored since the cursor that it names.
+
+    A cursor proves nothing: anybody could name one of long ago. Who is not allowed history gets what was stored since
+    its session began, as long as that is known; before that only mail.
+    """
+    if joining.admission.allows(Operation.HISTORY):
+        return True
+    return former is not None and (joining.admission.is_claimed or resume.offset >= former.since)
