@@ -328,7 +328,8 @@ def test_a_client_that_comes_again_is_not_gone() -> None:
     stage.signals(ann)
     stage.heard(worker)
     assert stage.join("ann") is not ann
-    assert stage.heard(worker) == []
+    stage.calls.tick(stage.now_ms)
+    assert [type(one) for one in stage.heard(worker)] == [Renewed]
 
 
 def test_of_several_devices_of_a_name_the_one_that_offered_is_in_the_call() -> None:
@@ -363,12 +364,39 @@ def test_a_device_that_was_replaced_by_another_is_out_of_the_call() -> None:
     stage.heard(worker)
     stage.join("ann", process="phone", sessions=1)
     stage.calls.tick(stage.now_ms)
-    assert stage.heard(worker) == []
+    assert [type(one) for one in stage.heard(worker)] == [Renewed]
     stage.join("ann", process="laptop", sessions=1)
     stage.calls.tick(stage.now_ms)
     (gone,) = stage.heard(worker)
     assert isinstance(gone, Gone)
     assert (gone.identity, gone.code) == ("name:ann", "replaced")
+
+
+def test_who_comes_again_keeps_nothing_of_the_credential_before() -> None:
+    stage = Stage()
+    worker, ann = stage.worker(), stage.join("ann", expires_ms=None)
+    stage.signals(ann)
+    stage.heard(worker)
+    # Not resumed: it begins anew, as the same client. Its connection to the worker may go on.
+    expires_ms = stage.now_ms + 60_000
+    stage.join("ann", operations=frozenset({Operation.SUBSCRIBE}), expires_ms=expires_ms)
+    (renewed,) = stage.heard(worker)
+    assert isinstance(renewed, Renewed)
+    assert renewed.participant.operations == ["subscribe"]
+    assert renewed.participant.expires_ms == expires_ms
+
+
+@pytest.mark.parametrize("was_claimed", [True, False])
+def test_who_comes_again_as_somebody_else_is_out_of_the_call(was_claimed: bool) -> None:
+    stage = Stage()
+    worker, ann = stage.worker(), stage.join("ann", process="phone", sessions=int(was_claimed))
+    stage.signals(ann)
+    stage.heard(worker)
+    # Nobody is here any more by the credential that its media were admitted by: no revocation would end them.
+    stage.join("someone", process="phone", sessions=int(not was_claimed))
+    stage.calls.tick(stage.now_ms)
+    gone = [one for one in stage.heard(worker) if isinstance(one, Gone)]
+    assert [(one.identity, one.code) for one in gone] == [(ann.identity, "replaced")]
 
 
 def test_a_new_credential_is_told() -> None:

@@ -15,7 +15,6 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
-from peerbus.protocol.channel import is_name_identity
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Operation
 from peerbus.protocol.messages import Ack, Message, Send
@@ -95,8 +94,7 @@ class _Call:
 
     def offered(self, member: Member) -> None:
         """Of several sessions that bear a claimed name the one that offered last is in the call."""
-        if is_name_identity(member.identity):
-            self._lineages[member.identity] = member.lineage
+        self._lineages[member.identity] = member.lineage
 
     def is_for(self, member: Member) -> bool:
         """Whether what the call says to, or hears of, an identity is this session's business."""
@@ -111,8 +109,12 @@ class _Call:
         return was_known or code in _ENDS_THE_IDENTITY or member.name not in member.channel.by_name
 
     def forget_replaced(self, present: Mapping[bytes, Member]) -> list[str]:
-        """The identities whose session in the call was replaced by one on another device."""
-        gone = [identity for identity, lineage in self._lineages.items() if lineage not in present]
+        """The identities whose session in the call was replaced: on another device, or by one of another identity."""
+        gone = [
+            identity
+            for identity, lineage in self._lineages.items()
+            if lineage not in present or present[lineage].identity != identity
+        ]
         for identity in gone:
             del self._lineages[identity]
         return gone

@@ -208,7 +208,11 @@ class Membership:
             self.remove(previous, "replaced", ErrorCode.REPLACED)
         announced = 0 if resume is None else resume.order
         order = channel.next_order(announced) if own is None else own.order
-        return self._admit(channel, joining, order, now_ms)
+        member = self._admit(channel, joining, order, now_ms)
+        if own is not None or resume is not None:
+            # It may be in a call: by another credential until now, or since before a restart of the server.
+            self._tell_admission(member)
+        return member
 
     def name_of(self, key: ChannelKey, lineage: bytes) -> str | None:
         """What a lineage is called in a channel at this moment; None if it is not there."""
@@ -310,9 +314,6 @@ class Membership:
         self._restless.add(channel)
         self.counters.joins += 1
         self._push_connected(member, joining, start, False, 0, now_ms)
-        if joining.connect.resume is not None:
-            # It may be in a call since before a restart of the server.
-            self._tell_admission(member)
         self.read_page(member)
         return member
 
