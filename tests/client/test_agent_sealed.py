@@ -210,6 +210,26 @@ async def test_under_another_name_it_is_sealed_anew(network: FakeNetwork, bob: S
             await outcome
 
 
+async def test_nothing_is_sealed_under_a_name_that_was_not_asked_for(network: FakeNetwork) -> None:
+    async with AgentConnection("http://server:1", "pb_k") as agent:
+        joining = agent.connect("lobby", "alice", PASSWORD)
+        sending = agent.send_message("signed by somebody else?")
+        await network.join(agent="bob")
+        for outcome in (joining, sending):
+            with pytest.raises(PeerbusError):
+                await outcome
+        assert (agent.state.name, agent.state.code) == ("closed", "protocol_violation")
+        assert not [frame for frame in network.now.sent if isinstance(frame, wire.Send)]
+
+
+async def test_another_normal_form_of_the_name_is_no_other_name(network: FakeNetwork) -> None:
+    async with AgentConnection("http://server:1", "pb_k") as agent:
+        joining = agent.connect("lobby", "zoe\u0308", PASSWORD)
+        await network.join(agent="zo\u00eb")
+        await joining
+        assert agent.agent_name == "zo\u00eb"
+
+
 async def test_messages_are_opened_and_say_so(
     agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
 ) -> None:

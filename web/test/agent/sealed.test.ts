@@ -221,6 +221,19 @@ describe("a message", () => {
     await expect.poll(() => bob.texts).toEqual(["early"]);
   });
 
+  test("is not sealed under another name than was asked for", async () => {
+    const connecting = alice.agent.connect({ ...CHANNEL, agentName: "alice" });
+    const sending = alice.agent.sendTextMessage("signed by somebody else?");
+    await expect.poll(() => alice.world.connections.length, PATIENCE).toBe(1);
+    alice.connection.open();
+    await alice.knocks();
+    alice.connection.welcome({ agent: "bob" });
+    await expect(connecting).rejects.toMatchObject({ code: "protocol_violation" });
+    await expect(sending).rejects.toBeInstanceOf(Error);
+    await settle();
+    expect(alice.connection.received.map(({ op }) => op)).toEqual(["connect"]);
+  });
+
   test("that is live is sent again byte for byte", async () => {
     await alice.connects();
     void alice.agent.sendMessage({ content: "here?", delivery: "live" });

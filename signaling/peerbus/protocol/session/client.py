@@ -20,6 +20,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec import UNSET, UnsetType, structs
 
+from peerbus.protocol.addressing import name_of
 from peerbus.protocol.channel import is_name_identity
 from peerbus.protocol.errors import (
     ERRORS,
@@ -405,7 +406,11 @@ class ClientSession:
     def _receive_in_handshake(self, frame: ServerFrame, now: int) -> None:
         if isinstance(frame, Connected) and frame.id == self._connect_id:
             self._choice.worked()
-            self._join(frame, now)
+            if self._is_misnamed(frame):
+                text = f"The server calls this agent {frame.agent!r}, which is not the name it asked for."
+                self._refused(failures.make_error(ErrorCode.PROTOCOL_VIOLATION, text), False, now)
+            else:
+                self._join(frame, now)
         elif isinstance(frame, Error):
             self._choice.worked()
             self._refused(frame, failures.may_retry(frame), now)
@@ -415,6 +420,11 @@ class ClientSession:
         else:
             text = "The server spoke before it said connected."
             self.unreadable(ProtocolError(ErrorCode.PROTOCOL_VIOLATION, text), now)
+
+    def _is_misnamed(self, frame: Connected) -> bool:
+        """Whether all that is sealed would bear a name that nobody here has asked for: the others believe it."""
+        wanted = self._settings.connect
+        return wanted.mode == "sealed" and bool(wanted.agent) and frame.agent != name_of(wanted.agent)
 
     def _refused(self, error: Error, may_retry: bool, now: int) -> None:
         """The server will not have this connection (any more)."""

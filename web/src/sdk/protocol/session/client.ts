@@ -369,7 +369,10 @@ export class ClientSession {
   private receiveInHandshake(frame: ServerFrame, now: number): void {
     if (frame.op === "connected" && frame.id === this.connectId) {
       this.choice.worked();
-      this.join(frame, now);
+      if (this.isMisnamed(frame)) {
+        const text = `The server calls this agent '${frame.agent}', which is not the name it asked for.`;
+        this.refused(failure("protocol_violation", text), false, now);
+      } else this.join(frame, now);
     } else if (frame.op === "error") {
       this.choice.worked();
       this.refused(frame, mayRetry(frame), now);
@@ -382,6 +385,12 @@ export class ClientSession {
         now,
       );
     }
+  }
+
+  /** Whether all that is sealed would bear a name that nobody here has asked for: the others believe it. */
+  private isMisnamed({ agent }: ConnectedFrame): boolean {
+    const { mode, agent: wanted = "" } = this.settings.connect;
+    return mode === "sealed" && wanted !== "" && agent !== wanted.normalize("NFC");
   }
 
   /** The server will not have this connection (any more). */
