@@ -30,6 +30,7 @@ from peerbus.signaling.keys import (
     KeyStore,
     KeyStoreError,
 )
+from peerbus.signaling.keys_file import KeysFile, Stored
 from peerbus.signaling.master_key import MASTER_KEY_FILE
 from peerbus.signaling.quota import Quota
 
@@ -248,6 +249,41 @@ def test_a_revoked_token_stays_so_after_a_restart_and_is_forgotten_when_it_has_e
     server.revoke_key(issuer.key_id, now_ms=NOW_MS)
     assert rows(server) == 0
     assert code_of(server, issued[2].credential.reveal()) is ErrorCode.REVOKED
+
+
+@pytest.mark.parametrize("later_ms", [None, NOW_MS + 60_000])
+def test_a_revocation_that_was_to_be_forgotten_soon_can_be_made_to_last(
+    open_store: Open, later_ms: int | None
+) -> None:
+    store = open_store()
+    issued = store.issue_token(issuer_of(store), WANTED, 60_000, NOW_MS)
+    store.revoke_token(issued.token_id, now_ms=NOW_MS, expires_ms=NOW_MS + 1_000)
+    # As by whoever has stolen it, and hopes that it is forgotten before it has ended.
+    store.revoke_token(issued.token_id, now_ms=NOW_MS, expires_ms=later_ms)
+    store.revoke_token(issued.token_id, now_ms=NOW_MS, expires_ms=NOW_MS + 2_000)
+    store.forget(NOW_MS + 2_000)
+    assert code_of(store, issued.credential.reveal()) is ErrorCode.REVOKED
+    store.forget(NOW_MS + 60_000)
+    assert rows(store) == (1 if later_ms is None else 0)
+
+
+def test_a_revocation_does_not_read_all_others_again(
+    open_store: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    issuer = issuer_of(store)
+    issued = [store.issue_token(issuer, WANTED, 60_000, NOW_MS) for _ in range(2)]
+
+    def load(_file: KeysFile) -> Stored:
+        raise AssertionError("many may be revoked, and the server does nothing else meanwhile")
+
+    monkeypatch.setattr(KeysFile, "load", load)
+    store.revoke_token(issued[0].token_id, now_ms=NOW_MS, expires_ms=issued[0].expires_ms)
+    assert code_of(store, issued[0].credential.reveal()) is ErrorCode.REVOKED
+    assert store.refresh() == {issued[0].token_id}
+    store.forget(NOW_MS + 60_000)
+    assert code_of(store, issued[0].credential.reveal(), NOW_MS + 60_000) is ErrorCode.EXPIRED
+    assert store.verify(issued[1].credential, NOW_MS).ids.own == issued[1].token_id
 
 
 def rows(store: KeyStore) -> int:

@@ -119,7 +119,7 @@ class Keyring:
     def __init__(self, master_key: bytes) -> None:
         self._master_key = master_key
         self._records: dict[str, KeyRecord] = {}
-        self._revoked: frozenset[str] = frozenset()
+        self._revoked: set[str] = set()
         """The ids of tokens that were revoked one by one."""
         self.is_demo_open = False
         """Whether keys of the demo project are honoured."""
@@ -134,7 +134,7 @@ class Keyring:
         """
         former, formerly_revoked = self._records, self._revoked
         self._records = {record.key_id: record for record in records}
-        self._revoked = frozenset(revoked_tokens)
+        self._revoked = set(revoked_tokens)
         good = {record.key_id for record in self._records.values() if record.revoked_ms is None}
         ended = frozenset(
             record.key_id
@@ -142,6 +142,18 @@ class Keyring:
             if record.revoked_ms is None and record.key_id not in good
         )
         return ended | (self._revoked - formerly_revoked)
+
+    def is_revoked(self, id_of_token: str) -> bool:
+        """Whether a token was revoked by itself."""
+        return id_of_token in self._revoked
+
+    def revoke_token(self, id_of_token: str) -> None:
+        """A token, and what was issued by it, is good no longer."""
+        self._revoked.add(id_of_token)
+
+    def forget_tokens(self, ids: Collection[str]) -> None:
+        """Revoked tokens that have ended by themselves since."""
+        self._revoked.difference_update(ids)
 
     def developer_key(self, record: KeyRecord) -> DeveloperKey:
         """The key with its secret, which is computed anew each time."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
@@ -106,7 +107,8 @@ class KeyStore:
         self._keyring = keyring
         self._projects: dict[str, Project] = {}
         self._records: dict[str, KeyRecord] = {}
-        self._revoked_tokens: frozenset[str] = frozenset()
+        self._revoked_of: Counter[str] = Counter()
+        """How many tokens of each key were revoked."""
         self._version = -1
         self._ended: set[str] = set()
         self._demo_keys_issued = 0
@@ -322,23 +324,30 @@ class KeyStore:
         address: str = "",
     ) -> None:
         """
-        Makes one token, and what was issued by it, worthless. Revoking it again changes nothing.
+        Makes one token, and what was issued by it, worthless. Revoking it again can only make it be remembered longer.
 
         It is remembered until `expires_ms`, which is when the token ends by itself; without that for as long as the
         key that signed it is good. Raises `KeyStoreError` if there is no such key, or too many of its tokens were
         revoked.
         """
-        key_id = id_of_token.partition(":")[0]
+        key_id = _key_id_of(id_of_token)
         record = self._records.get(key_id)
         if record is None:
             raise KeyStoreError("there is no key that could have signed this token")
-        if record.revoked_ms is not None or id_of_token in self._revoked_tokens:
+        if record.revoked_ms is not None:
             return
-        own = sum(one.startswith(f"{key_id}:") for one in self._revoked_tokens)
+        if self._keyring.is_revoked(id_of_token):
+            # It may have to be remembered for longer than was said at first.
+            self._file.revoke_token(id_of_token, key_id, now_ms, expires_ms)
+            return
+        own = self._revoked_of[key_id]
         if own >= REVOKED_TOKENS_MAX:
             raise KeyStoreError(f"{own} tokens of this key are revoked already; revoke the key itself")
         self._file.revoke_token(id_of_token, key_id, now_ms, expires_ms)
-        self._load()
+        # Not loaded anew with all others: there may be many, and anybody who has a token can revoke it.
+        self._keyring.revoke_token(id_of_token)
+        self._revoked_of[key_id] += 1
+        self._ended.add(id_of_token)
         self.audit.note(
             AuditAction.TOKEN_REVOKED,
             now_ms,
@@ -353,8 +362,9 @@ class KeyStore:
         if self._demo_keys_issued and now_ms - self._demo_keys_noted_ms >= _DEMO_KEYS_NOTED_EVERY_MS:
             self._demo_keys_noted_ms = now_ms
             self._note_demo_keys(now_ms)
-        if self._file.forget_tokens(now_ms):
-            self._load()
+        forgotten = self._file.forget_tokens(now_ms)
+        self._keyring.forget_tokens(forgotten)
+        self._revoked_of.subtract(_key_id_of(name) for name in forgotten)
 
     def keys(self, project: str | None = None) -> list[KeyRecord]:
         """All keys, or those of one project, the oldest first."""
@@ -377,7 +387,7 @@ class KeyStore:
         stored = self._file.load()
         self._projects = {project.project: project for project in stored.projects}
         self._records = {record.key_id: record for record in stored.records}
-        self._revoked_tokens = stored.revoked_tokens
+        self._revoked_of = Counter(_key_id_of(name) for name in stored.revoked_tokens)
         self._ended |= self._keyring.replace(stored.records, stored.revoked_tokens)
 
     def _add_project(self, project: str, quota: Quota, now_ms: int) -> None:
@@ -390,6 +400,10 @@ class KeyStore:
         self._file.add_key(record)
         self._load()
         return self._keyring.developer_key(record)
+
+
+def _key_id_of(id_of_token: str) -> str:
+    return id_of_token.partition(":")[0]
 
 
 def _wall_ms() -> int:

@@ -53,6 +53,11 @@ CREATE TABLE keys (
     revoked_ms INTEGER
 ) WITHOUT ROWID;
 {_REVOKED_TOKENS}"""
+_NOTE_REVOKED: Final = """
+INSERT INTO revoked_tokens VALUES (?, ?, ?, ?) ON CONFLICT (token_id) DO UPDATE
+SET expires_ms = CASE WHEN expires_ms > excluded.expires_ms THEN expires_ms ELSE excluded.expires_ms END
+WHERE expires_ms IS NOT NULL
+"""
 _BUSY_TIMEOUT_S: Final = 5.0
 
 _Statement = tuple[str, tuple[object, ...]]
@@ -181,24 +186,19 @@ class KeysFile:
         )
 
     def revoke_token(self, id_of_token: str, key_id: str, now_ms: int, expires_ms: int | None) -> None:
-        """Notes the end of a token, and forgets those that have ended by themselves."""
-        self._write(
-            ("DELETE FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)),
-            (
-                "INSERT OR IGNORE INTO revoked_tokens VALUES (?, ?, ?, ?)",
-                (id_of_token, key_id, now_ms, expires_ms),
-            ),
-        )
+        """Notes the end of a token. Of two that say until when it is remembered the later counts."""
+        row = (id_of_token, key_id, now_ms, expires_ms)
+        self._write((_NOTE_REVOKED, row))
 
-    def forget_tokens(self, now_ms: int) -> bool:
-        """Forgets revoked tokens that have ended by themselves; whether there were any."""
+    def forget_tokens(self, now_ms: int) -> list[str]:
+        """Forgets revoked tokens that have ended by themselves, and says which."""
         with self._translated_errors():
-            (stale,) = self._connection.execute(
-                "SELECT count(*) FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)
-            ).fetchone()
+            stale = self._connection.execute(
+                "SELECT token_id FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)
+            ).fetchall()
         if stale:
             self._write(("DELETE FROM revoked_tokens WHERE expires_ms <= ?", (now_ms,)))
-        return bool(stale)
+        return [name for (name,) in stale]
 
     def _write(self, *statements: _Statement) -> None:
         with self._translated_errors(), self._transaction():
