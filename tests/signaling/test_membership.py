@@ -18,9 +18,8 @@ from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
-from peerbus.signaling.quota import NO_QUOTA
+from peerbus.signaling.quota import NO_QUOTA, Quota
 
-KEY: Final = ChannelKey("private:p", naming.channel_id("lobby", naming.Mode.OPEN, b""))
 LINEAGE: Final = naming.lineage(b"0" * 16)
 WITHOUT_HISTORY: Final = ALL_OPERATIONS - {Operation.HISTORY}
 
@@ -28,8 +27,10 @@ WITHOUT_HISTORY: Final = ALL_OPERATIONS - {Operation.HISTORY}
 class Lobby:
     """One channel whose log has `head` messages."""
 
-    def __init__(self, head: int) -> None:
+    def __init__(self, head: int, *, scope: str = "private:p", quota: Quota = NO_QUOTA) -> None:
         self.head = head
+        self.quota = quota
+        self.key = ChannelKey(scope, naming.channel_id("lobby", naming.Mode.OPEN, b""))
         self.membership = Membership(Limits(), ack_promise="memory", server="lobby", new_epoch=lambda: "L")
         self._numbers = itertools.count(1)
 
@@ -65,7 +66,7 @@ class Lobby:
                     members=None,
                     expires_ms=None,
                 ),
-                key=KEY,
+                key=self.key,
                 state=ChannelState(
                     epoch="e", head=self.head, tail=1, locked=False, name="lobby", mode="open"
                 ),
@@ -74,7 +75,7 @@ class Lobby:
                 identity=naming.name_identity("ann") if claims else naming.lineage_identity(LINEAGE),
                 credential=CredentialIds("k", "k", frozenset({"k"})),
                 project="p",
-                quota=NO_QUOTA,
+                quota=self.quota,
                 connection=object(),
                 peer=Peer(None, None, "corr"),
                 session_id=f"s{number}",
@@ -137,3 +138,10 @@ def test_without_history_only_mail_is_older_than_the_session() -> None:
     wanted = lobby.read()
     assert wanted is not None
     assert (wanted.only, wanted.before) == ((7,), 11)
+
+
+@pytest.mark.parametrize(("scope", "trims"), [("private:p", True), (naming.PUBLIC_SCOPE, False)])
+def test_what_all_projects_share_is_not_trimmed_to_the_quota_of_one(scope: str, trims: bool) -> None:
+    lobby = Lobby(1_000, scope=scope, quota=Quota(messages_per_channel=10))
+    member = lobby.join(ALL_OPERATIONS)
+    assert member.channel.trim_below() == (991 if trims else None)

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from peerbus.protocol.channel import PUBLIC_SCOPE
 from peerbus.protocol.codec import MAX_BATCH_FRAMES
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Admission, Operation
@@ -45,7 +46,7 @@ from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState, MailRead, Range
 from peerbus.signaling.mail import Mail
 from peerbus.signaling.member import DepartureReason, Member, Peer
-from peerbus.signaling.quota import Quota
+from peerbus.signaling.quota import NO_QUOTA, Quota
 from peerbus.signaling.rate import SharedRate
 from peerbus.signaling.refusal import closing_frame, error_frame
 
@@ -233,7 +234,8 @@ class Membership:
             joining.key,
             joining.state,
             joining.project,
-            joining.quota,
+            # What all projects share is not trimmed to what one of them may have, whoever came first.
+            NO_QUOTA if joining.key.scope == PUBLIC_SCOPE else joining.quota,
             has_password=has_password,
             rate=SharedRate(self.limits_of(joining.admission).channel_send_rate_per_s, now_ms),
         )

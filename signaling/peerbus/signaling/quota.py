@@ -17,7 +17,7 @@ class Quota(Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True,
     channels: int | None = None
     sessions: int | None = None
     messages_per_channel: int | None = None
-    """How many stored messages are kept; the oldest go first."""
+    """How many stored messages are kept in the project's own channels; the oldest go first."""
     message_bytes: int | None = None
 
 
