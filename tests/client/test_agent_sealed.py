@@ -115,9 +115,16 @@ async def test_the_mode_that_is_asked_for(
 ) -> None:
     async with AgentConnection("http://server:1", "pb_k") as agent:
         joining = agent.connect("lobby", "alice", password, **options)
-        connect = await network.join()
+        assert agent.is_sealed is (mode == "sealed"), "also before the keys are there"
+        is_lie_sealed = mode == "open"
+        told = wire.ChannelInfo(
+            id=bytes(32), name="lobby", mode="sealed" if is_lie_sealed else "open", scope="private:p"
+        )
+        connect = await network.join(channel=told)
         await joining
         assert (connect.mode, agent.is_sealed) == (mode, mode == "sealed")
+        assert agent.channel is not None
+        assert agent.channel.mode == mode
         assert bool(agent.safety_number) is bool(connect.crypto_session) is agent.is_sealed
 
 
@@ -371,6 +378,21 @@ async def test_private_attributes_of_others(
         "eve": {},
     }
     assert [(error.code, error.sender, error.delivery) for error in errors] == [("tampered", "eve", None)]
+
+
+async def test_what_was_opened_of_who_went_meanwhile_is_not_kept(
+    agent: AgentConnection, network: FakeNetwork, bob: SealedChannel
+) -> None:
+    envelope = bob.seal(wire.Update(id=1, attributes={}), "bob", Roster())
+    assert isinstance(envelope, wire.Update)
+    sealed = {"crypto_session": bob.crypto_session, "sealed_attributes": envelope.sealed_attributes}
+    network.say(Presence(joined=[member(f"s{number}", "bob", number, **sealed) for number in range(2, 5)]))
+    assert agent._sealed is not None
+    assert len(agent._sealed._attributes_of) == 4, "the own session included"
+    network.cut(1006)
+    await network.join(members=[member("s1", "alice"), member("s3", "bob", 3, **sealed)])
+    assert set(agent._sealed._attributes_of) == {"s1", "s3"}
+    assert [one.private_attributes for one in agent.members if one.name == "bob"] == [{"hp": 7}]
 
 
 async def test_setting_attributes(agent: AgentConnection, network: FakeNetwork, bob: SealedChannel) -> None:

@@ -175,8 +175,14 @@ class AgentConnection(Emitter):
 
     @property
     def channel(self) -> ChannelInfo | None:
-        """The channel as the server tells it; None before the first connect."""
-        return None if self._info is None else self._info.channel
+        """
+        The channel as the server tells it; None before the first connect.
+
+        Its mode is the one that it was joined in: what the server says of that does not count.
+        """
+        if self._info is None:
+            return None
+        return structs.replace(self._info.channel, mode="sealed" if self._is_sealed else "open")
 
     @property
     def is_sealed(self) -> bool:
@@ -268,6 +274,7 @@ class AgentConnection(Emitter):
         transports: tuple[TransportName, ...] = ("websocket", "longpoll")
         if not options.get("use_websocket", True):
             transports = ("longpoll",)
+        self._is_sealed = is_sealed
         self._connecting = Outcome(self._tell_error)
         self._idle = asyncio.Event()
         self._session = self._sealed = None
@@ -471,7 +478,6 @@ class AgentConnection(Emitter):
         except ProtocolError as error:
             self._closed(PeerbusError(error.code, error.message, details=error.details))
             return
-        self._is_sealed = frame.mode == "sealed"
         give_up_ms = None if self._connect_timeout is None else int(self._connect_timeout * 1000)
         settings = TransportSettings(api, self._encoding, self._ssl, frame.client)
         needs_demo_key = self._get_api_key is None and not frame.api_key
@@ -643,7 +649,9 @@ class AgentConnection(Emitter):
         if sealed is None or session is None:
             return
         # What of the others' attributes cannot be opened is told now, not when somebody happens to look.
-        self._members_of(session.session.roster.members)
+        members = self._members_of(session.session.roster.members)
+        # Who went while there was no connection is told by nothing else.
+        sealed.forget_all_but({member.session_id for member in members})
         is_new = event.session_id != self._attributes_session
         self._attributes_session = event.session_id
         if is_new and not self._is_named and sealed.private_attributes:

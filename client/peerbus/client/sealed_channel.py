@@ -7,6 +7,7 @@ receives anything, and never shows what it could not open. See PROTOCOL.md, sect
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -229,6 +230,11 @@ class SealedChannel:
     def forget_member(self, session_id: str) -> None:
         """A session has left."""
         self._attributes_of.pop(session_id, None)
+
+    def forget_all_but(self, session_ids: Container[str]) -> None:
+        """All other sessions have left."""
+        for session_id in [known for known in self._attributes_of if known not in session_ids]:
+            del self._attributes_of[session_id]
 
     def _opened_attributes(self, member: Member) -> Attributes | None:
         header, plaintext = self._keys.decrypt(
