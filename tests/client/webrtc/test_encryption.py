@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from peerbus.client.errors import ErrorCode, PeerbusError
@@ -97,3 +99,23 @@ def test_who_has_it_switched_off_shows_nothing_sealed() -> None:
     assert (track.encryption, track.frames_refused) == ("not_opened", 1)
     plain = RemoteTrack(publication(is_sealed=False), encryption, lambda track: None)
     assert (plain._open_frame("opus", b"sound"), plain.encryption) == (b"sound", "open")
+
+
+def test_a_fork_of_the_process_seals_under_another_key_id() -> None:
+    sealer = CallEncryption(sealed_ring("bob"), e2ee=None).sealer("cam")
+    before = sealer.seal("opus", b"one")[-12:]
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writing, sealer.seal("opus", b"of the child")[-12:])
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        of_child = pipe.read()
+    os.waitpid(child, 0)
+    of_parent = sealer.seal("opus", b"of the parent")[-12:]
+    assert len(of_child) == len(of_parent) == 12
+    assert of_parent[4:] == before[4:]
+    assert of_child[4:] != before[4:]

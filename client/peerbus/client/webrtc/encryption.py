@@ -8,8 +8,10 @@ channel was joined.
 
 from __future__ import annotations
 
+import os
 import secrets
 from typing import Final, Protocol
+from weakref import WeakSet
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.webrtc.frame_sealing import (
@@ -70,13 +72,15 @@ class CallEncryption:
         return self.is_on and self._named != (self._agent.agent_name, self._agent.identity)
 
     def sealer(self, publication: str) -> FrameSealer:
-        """For one start of the publication, which has this id among the own ones."""
-        return FrameSealer(
+        """For one start of the publication, which has this id among the own ones. A fork takes another key id."""
+        sealer = FrameSealer(
             self._key(),
             lambda: secrets.token_bytes(KEY_ID_BYTES),
             sender=self._agent.agent_name,
             publication=f"{self._agent.identity}/{publication}",
         )
+        _sealers.add(sealer)
+        return sealer
 
     def watch(self, publication: RemotePublication) -> EncryptionWatch:
         """How a track that begins stands."""
@@ -108,3 +112,12 @@ class CallEncryption:
                 ErrorCode.BAD_REQUEST, "End-to-end encryption needs a channel with a password."
             )
         return key
+
+
+def _forked() -> None:
+    for sealer in list(_sealers):
+        sealer.begin_anew()
+
+
+_sealers: Final[WeakSet[FrameSealer]] = WeakSet()
+os.register_at_fork(after_in_child=_forked)

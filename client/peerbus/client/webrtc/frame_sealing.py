@@ -100,6 +100,10 @@ class FrameSealer:
         secret = self._key.encrypt(_NONCE_ZEROS + counter, frame[at:], clear + trailer + self._context)
         return clear + secret + trailer
 
+    def begin_anew(self) -> None:
+        """Forsakes the key id: a copy of this object may exist, and count on under it."""
+        self._counter = COUNTER_LIMIT
+
 
 class FrameOpener:
     """Opens the frames of all publications of a call; outlives its connections."""
