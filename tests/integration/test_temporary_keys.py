@@ -156,6 +156,8 @@ def test_another_project_is_not_even_there(attacked: LiveServer) -> None:
         (REVOKE, {"token_id": "a", "key_id": "b"}, "bad_request"),
         (REVOKE, {"token_id": 1}, "bad_request"),
         (REVOKE, {"token_id": "nonsense"}, "not_found"),
+        (REVOKE, {"token_id": "aaaaaaaaaaaa:x", "expires_ms": 10**30}, "bad_request"),
+        (REVOKE, {"token_id": "aaaaaaaaaaaa:x", "expires_ms": 2**63}, "bad_request"),
     ],
     ids=lambda value: str(value)[:40],
 )

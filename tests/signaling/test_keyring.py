@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from typing import Any
 
+import jwt
 import msgspec
 import pytest
 from hypothesis import given
@@ -223,6 +224,27 @@ def test_good_tokens(case: dict[str, Any]) -> None:
 def test_bad_tokens(case: dict[str, Any]) -> None:
     error = refused(vector_keyring(), case["token"], TOKENS["now_ms"])
     assert error.code == case["code"]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"jti": "\ud800", "grant": {"uses": 1}}, {"issued_by": ["\udfff"]}, {"jti": 5}]
+)
+def test_names_of_tokens_can_be_written_down(changes: dict[str, Any]) -> None:
+    ring = keyring()
+    assert refused(ring, token(ring, **changes)).code is ErrorCode.UNAUTHORIZED
+
+
+def test_claims_that_mean_nothing_here_are_ignored() -> None:
+    ring = keyring()
+    text = token(ring, sub=["x"], iat="yesterday", name={"a": 1})
+    assert ring.verify(Secret(text), NOW_MS).project == "default"
+
+
+def token(ring: Keyring, **changes: Any) -> str:
+    """A token with claims that nothing of ours would write."""
+    payload = {"aud": "peerbus", "exp": NOW_MS // 1000 + 60, "grant": {}, **changes}
+    secret = ring.developer_key(RECORD).secret.reveal()
+    return jwt.encode(payload, secret, algorithm="HS256", headers={"kid": RECORD.key_id})
 
 
 def test_what_it_signs_it_accepts() -> None:

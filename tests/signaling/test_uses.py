@@ -42,6 +42,13 @@ async def test_of_all_who_race_as_many_win_as_may(store: UseStore) -> None:
     assert [len(result) for result in results if result is not None].count(1) == 3
 
 
+async def test_who_cannot_be_counted_leaves_nothing_to_who_comes_next(store: UseStore) -> None:
+    unstorable = UseLimit("abcdefghijkl:\ud800", 1, 1_000)
+    with pytest.raises(UnicodeEncodeError):
+        await store.take((ONCE, unstorable), lineage(1))
+    assert await store.take((ONCE,), lineage(2)) == frozenset({ONCE.credential_id})
+
+
 async def test_two_processes_give_one_use_once(tmp_path: Path, store: UseStore) -> None:
     other = UseStore.open(tmp_path)
     results = await asyncio.gather(

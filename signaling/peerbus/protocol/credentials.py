@@ -34,6 +34,7 @@ ALGORITHM: Final = "HS256"
 AUDIENCE: Final = "peerbus"
 ISSUERS_MAX: Final = 4
 
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _DEVELOPER_KEY: Final = re.compile(r"pb_([a-z2-7]{12})_([A-Za-z0-9_-]{43})")
 
 _NumericDate = Annotated[float, Meta(ge=0, le=2**40)]
@@ -96,6 +97,9 @@ def claims_from_json(payload: object) -> TokenClaims:
     Raises `ProtocolError` (`unauthorized`) where a claim is missing or malformed.
     """
     try:
-        return msgspec.convert(payload, TokenClaims)
+        claims = msgspec.convert(payload, TokenClaims)
     except msgspec.ValidationError as error:
         raise ProtocolError(ErrorCode.UNAUTHORIZED, f"Malformed token: {error}") from None
+    if any(_LONE_SURROGATE.search(name) for name in (claims.jti or "", *claims.issued_by)):
+        raise ProtocolError(ErrorCode.UNAUTHORIZED, "Malformed token: a name in it is no Unicode text.")
+    return claims

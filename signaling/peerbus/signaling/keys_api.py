@@ -9,10 +9,10 @@ address it came from. See PROTOCOL.md, section 9.
 from __future__ import annotations
 
 import logging
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from peerbus.protocol.credentials import is_token_id
 from peerbus.protocol.errors import ErrorCode, ProtocolError
@@ -45,7 +45,7 @@ class RevokeRequest(Struct, forbid_unknown_fields=True, kw_only=True):
     """A token itself."""
     token_id: str | None = None
     key_id: str | None = None
-    expires_ms: int | None = None
+    expires_ms: Annotated[int, Meta(ge=0, le=2**53 - 1)] | None = None
     """With `token_id`: when the token ends by itself, if that is known."""
 
 

@@ -105,15 +105,16 @@ class UseStore:
                     "SELECT count(*) FROM uses WHERE credential_id = ?", (limit.credential_id,)
                 ).fetchone()
                 if count >= limit.most:
-                    run("ROLLBACK")
                     return None
                 run("INSERT INTO uses VALUES (?, ?, ?)", (limit.credential_id, lineage, limit.expires_ms))
                 taken.append(limit.credential_id)
             run("COMMIT")
         except sqlite3.Error as error:
+            raise UsesError(f"cannot use {self._path}: {error}") from None
+        finally:
+            # Whatever it was: nobody after it finds a transaction that is not theirs.
             if self._connection.in_transaction:
                 run("ROLLBACK")
-            raise UsesError(f"cannot use {self._path}: {error}") from None
         return frozenset(taken)
 
     def _forget(self, now_ms: int) -> None:
