@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
+import msgspec
 import pytest
 
 from peerbus.protocol import channel as naming
+from peerbus.protocol.errors import ErrorCode
 from peerbus.protocol.grants import ALL_OPERATIONS, Admission, Operation
-from peerbus.protocol.messages import Connect, Connected, Resume
+from peerbus.protocol.messages import Connect, Connected, Receive, Resume
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.effects import ReadEffect
+from peerbus.signaling.hub import Hub
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log.interface import ChannelKey, ChannelState, Range
+from peerbus.signaling.log.interface import ChannelKey, ChannelState, Entry, Page, Range
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Joining, Membership
 from peerbus.signaling.quota import NO_QUOTA, Quota
@@ -145,3 +148,21 @@ def test_what_all_projects_share_is_not_trimmed_to_the_quota_of_one(scope: str, 
     lobby = Lobby(1_000, scope=scope, quota=Quota(messages_per_channel=10))
     member = lobby.join(ALL_OPERATIONS)
     assert member.channel.trim_below() == (991 if trims else None)
+
+
+def test_who_is_gone_gets_nothing_that_was_being_read() -> None:
+    lobby = Lobby(10)
+    hub = Hub(lobby.membership)
+    member = lobby.join(ALL_OPERATIONS, offset=0)
+    hub.receive(member, Receive(id=2), 0)
+    asked = [one for one in lobby.membership.effects_to_do() if isinstance(one, ReadEffect)]
+    assert len(asked) == 2
+    member.session.outbox.take(1 << 20)
+    lobby.membership.revoke(frozenset({"k"}), ErrorCode.REVOKED)
+    body = msgspec.msgpack.encode({"content": "secret"})
+    entry = Entry(1, 0, "lineage:x", "x", None, "chat-text", None, body)
+    state = ChannelState(epoch="e", head=10, tail=1, locked=False, name="lobby", mode="open")
+    for effect in asked:
+        hub.page_read(effect, Page((entry,), 1, False, state), 0)
+    # What is left in it would be the last answer to a poll.
+    assert member.session.outbox.take(1 << 20) == []

@@ -356,8 +356,10 @@ class Hub:
         return len(targets)
 
     def page_read(self, effect: ReadEffect, page: Page, now_ms: int) -> None:
-        """The log's answer to a `ReadEffect`."""
+        """The log's answer to a `ReadEffect`; who is gone meanwhile, by a revocation perhaps, gets none of it."""
         member = effect.member
+        if member.is_gone:
+            return
         channel = member.channel
         messages = [message_of(entry, channel.epoch) for entry in page.entries]
         if effect.request_id is not None:
