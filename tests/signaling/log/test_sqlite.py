@@ -105,6 +105,20 @@ def test_reading_needs_no_turn(store: SqliteStore, disk: FailingDisk) -> None:
     assert bodies(read(store)) == ["a", "b"]
 
 
+def test_channels_that_are_opened_and_not_written_to_are_not_kept_in_mind(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerbus.signaling.log.sqlite._KNOWN_CHANNELS_MAX", 3)
+    monkeypatch.setattr("peerbus.signaling.log.sqlite._NEW_CHANNELS_MAX", 2)
+    keys = [ChannelKey("private:p", bytes([number]) * 32) for number in range(20)]
+    for key in keys:
+        store.open_channel(key, "lobby", "open", 500)
+        store.claim(key, "name:bob", 500)
+    assert len(store._known) + len(store._new) <= 6
+    states = [store.open_channel(key, "lobby", "open", 900) for key in keys]
+    assert [state.claims for state in states] == [frozenset({"name:bob"})] * 20
+
+
 def test_more_channels_than_are_remembered(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peerbus.signaling.log.sqlite._KNOWN_CHANNELS_MAX", 3)
     keys = [ChannelKey("public", bytes([number])) for number in range(7)]

@@ -187,6 +187,7 @@ class SqliteStore:
     def open_channel(self, key: ChannelKey, name: str, mode: str, now_ms: int) -> ChannelState:
         """See `Store`. A new channel gets its row with its first entry, or together with many others."""
         with self._writing() as db:
+            self._forget_known()
             channel = self._find(db, key)
             if channel is None:
                 if len(self._new) >= _NEW_CHANNELS_MAX:
@@ -194,6 +195,11 @@ class SqliteStore:
                 channel = self._new[key] = ChannelRow(self._next_no, key, name, mode, now_ms)
                 self._next_no += 1
             return channel.state(self._epoch)
+
+    def _forget_known(self) -> None:
+        """Makes room for more channels; not within a piece of work, where one channel is one object."""
+        if len(self._known) >= _KNOWN_CHANNELS_MAX:
+            self._known.clear()
 
     def _find(self, db: Connection, key: ChannelKey) -> ChannelRow | None:
         channel = self._known.get(key) or self._new.get(key)
@@ -317,8 +323,7 @@ class SqliteStore:
         database says if another one is not: then they are all looked up, and the group is planned again.
         """
         with self._writing() as db:
-            if len(self._known) >= _KNOWN_CHANNELS_MAX:
-                self._known.clear()
+            self._forget_known()
             retries = [append for append in group if append.is_retry]
             plan = self._plan(db, group, self._first_appends(db, retries))
             try:
