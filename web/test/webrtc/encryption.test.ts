@@ -22,13 +22,18 @@ beforeEach(() => {
 });
 
 /** Joins with a camera; the welcome is not said yet. */
-async function join(options: WebRTCOptions = {}, channelPassword = "pw", sealed?: boolean): Promise<void> {
+async function join(
+  options: WebRTCOptions = {},
+  channelPassword = "pw",
+  sealed?: boolean,
+  agentName = "alice",
+): Promise<void> {
   webrtc = new WebRTCHelper(agent, options, world);
   webrtc.onEncryptionState = (state, { id }) => states.push(`${id} ${state}`);
   webrtc.onError = () => undefined;
   agent.onError = () => undefined;
   webrtc.publish(new FakeTrack("video").native).catch(() => undefined);
-  const own = { channelName: "lobby", agentName: "alice", api: "http://localhost:8080", apiKey: "k" };
+  const own = { channelName: "lobby", agentName, api: "http://localhost:8080", apiKey: "k" };
   agent.connect({ ...own, channelPassword, sealed, resumeKey: false }).catch(() => undefined);
   for (let turn = 0; turn < 400 && world.connections.length === 0; turn++) await settle();
   await settle();
@@ -137,7 +142,7 @@ describe("in a sealed channel", () => {
   });
 
   test("another name takes another key id, what ends is sealed no more, and the worker ends with the call", async () => {
-    await join();
+    await join({}, "pw", undefined, "");
     await welcome();
     await answer();
     const { frameWorker } = world;
@@ -145,9 +150,9 @@ describe("in a sealed channel", () => {
     world.connection.lose();
     world.pass(1_000);
     await settle();
-    await welcome({ agent: "alice-2", resumed: false });
-    expect(agent.agentName).toBe("alice-2");
-    expect(frameWorker.last("send").get(id)).toMatchObject({ sender: "alice-2" });
+    await welcome({ agent: "guest-2", resumed: false });
+    expect(agent.agentName).toBe("guest-2");
+    expect(frameWorker.last("send").get(id)).toMatchObject({ sender: "guest-2" });
     const [published] = webrtc.publications;
     if (!published) throw new Error("nothing is published");
     webrtc.unpublish(published);
