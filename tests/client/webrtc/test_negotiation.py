@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from peerbus.client.webrtc import negotiation as follows
 from peerbus.client.webrtc.negotiation import FIRST_SLOTS, MOST_SLOTS, Negotiation, is_final
@@ -201,6 +201,23 @@ def test_a_change_of_a_received_publication_is_told() -> None:
     muted = published("id-ann/cam", is_muted=True)
     events = client.publish(muted, published("id-bob/cam", is_muted=True))
     assert events == [follows.CallersChanged(), follows.PublicationChanged(muted)]
+
+
+def test_publications_bear_the_names_that_they_are_shown_under() -> None:
+    client = Client()
+    ann, bob = (Caller(identity=f"id-{name}", name=name) for name in ("ann", "bob"))
+    as_ann = {"participant": "id-ann", "name": "ann"}
+    entries = [
+        published("id-ann/cam"),
+        structs.replace(published("id-ann/screen"), name="bob"),
+        structs.replace(published("id-bob/cam"), **as_ann),
+        structs.replace(published("id-bob/screen"), participant="id-ann"),
+        structs.replace(published("id-eve/cam"), name="e"),
+        structs.replace(published("id-eve/screen"), name="f"),
+    ]
+    client.take(Publications(term=1, version=1, publications=entries, callers=[ann, bob]))
+    assert list(client.negotiation.publications) == ["id-ann/cam", "id-eve/cam"]
+    assert list(client.negotiation.callers.values()) == [ann, bob, Caller(identity="id-eve", name="e")]
 
 
 def test_callers_are_all_who_are_there() -> None:

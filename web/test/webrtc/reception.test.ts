@@ -78,6 +78,27 @@ describe("peers", () => {
     ]);
   });
 
+  test("publish under their own names alone", () => {
+    const names = { participant: "ann", name: "ANN" };
+    publish([
+      publication("ann/cam"),
+      publication("ann/screen", { name: "BOB" }),
+      publication("bob/cam", names),
+      publication("bob/screen", { ...names, name: "BOB" }),
+      publication("eve/cam", { name: "E" }),
+      publication("eve/screen", { name: "F" }),
+    ]);
+    const shown = reception
+      .peers("me")
+      .map(({ name, publications }) => [name, publications.map(({ id }) => id)]);
+    expect(shown).toEqual([
+      ["ANN", ["ann/cam"]],
+      ["BOB", []],
+      ["E", ["eve/cam"]],
+    ]);
+    expect(kinds(bind({ "4": "bob/cam", "5": "ann/cam" }))).toEqual(["started"]);
+  });
+
   test("who publish are in the call, named among the callers or not", () => {
     publish([publication("eve/cam")], { callers: [] });
     expect(reception.peers("me").map(({ name }) => name)).toEqual(["EVE"]);

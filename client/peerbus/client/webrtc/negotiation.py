@@ -229,11 +229,16 @@ class Negotiation:
             return []
         self._publications_version = signal.version
         before = self.publications
-        self.publications = {entry.publication: entry for entry in signal.publications}
+        self.publications = {}
         self.callers = {caller.identity: caller for caller in signal.callers}
         for entry in signal.publications:
+            # Frames are sealed under the publisher's name and the full id, and so are opened whoever the SFU says they
+            # come from: what does not bear the names that it would be shown under is left out.
+            if not entry.publication.startswith(f"{entry.participant}/"):
+                continue
             caller = signals.Caller(identity=entry.participant, name=entry.name)
-            self.callers.setdefault(entry.participant, caller)
+            if self.callers.setdefault(entry.participant, caller).name == entry.name:
+                self.publications[entry.publication] = entry
         changed: list[Event] = [
             PublicationChanged(entry)
             for name, entry in self.publications.items()

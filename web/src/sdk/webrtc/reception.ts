@@ -104,7 +104,7 @@ export class Reception {
     if (!isNewer) return [];
     this.publicationsTerm = signal.term;
     this.publicationsVersion = signal.version;
-    this.publications = new Map(signal.publications.map((one) => [one.publication, remote(one)]));
+    this.publications = new Map(trueOf(signal).map((one) => [one.publication, remote(one)]));
     this.callers = signal.callers;
     return [{ event: "peers" }, ...this.reconcile()];
   }
@@ -158,6 +158,19 @@ export class Reception {
     }
     return events;
   }
+}
+
+/**
+ * Those that bear the names they are shown under: frames are sealed under the publisher's name and the full id, and so
+ * are opened whoever the SFU says they come from.
+ */
+function trueOf({ callers, publications }: PublicationsSignal): Publication[] {
+  const names = new Map(callers.map(({ identity, name }) => [identity, name]));
+  return publications.filter(({ publication, participant, name }) => {
+    if (!publication.startsWith(`${participant}/`)) return false;
+    if (!names.has(participant)) names.set(participant, name);
+    return names.get(participant) === name;
+  });
 }
 
 function remote(one: Publication): RemotePublication {
