@@ -12,8 +12,6 @@ ASSETS := signaling/peerbus/signaling/web/manifest.json
 # Folders are listed too: their time changes when a file goes.
 WEB_SOURCES := web/build.mjs $(shell find web/src web/static web/scripts web/tsconfig.json web/tsconfig.sdk.json 2>/dev/null)
 WITH_NODE = PATH="$$(scripts/node-path.sh):$$PATH" && cd web &&
-# Whole files go to one of two processes, in the order given: with a long one last, the other process would wait for it.
-IN_TWO := --numprocesses 2 --dist loadfile --no-loadscope-reorder
 SCHEMA := web/src/sdk/protocol/schema.json
 
 .PHONY: help run test check unit web-test e2e bench soak web wheel generate fix constraints clean distclean
@@ -38,14 +36,16 @@ check: .venv/.installed-dev web/node_modules/.installed-dev ## formatting, lint,
 	$(BIN)/python -m peerbus.protocol.schema --check $(SCHEMA)
 	$(WITH_NODE) node scripts/generate-protocol.mjs --check && npm run --silent check
 
+# The longest files first: with one of them last, one of the two processes would wait for the other.
 unit: .venv/.installed-dev $(ASSETS) ## unit and integration tests, in Python
-	$(BIN)/pytest tests/soak tests/integration tests --ignore=tests/e2e $(IN_TWO)
+	$(BIN)/pytest tests/soak tests/integration tests --ignore=tests/e2e \
+	    --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 web-test: .venv/.installed-dev web/node_modules/.installed-dev ## unit tests of the web side
 	$(WITH_NODE) npm test --silent
 
 e2e: .venv/.installed-dev $(ASSETS) ## tests in Chromium and Firefox, in a network of their own
-	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e $(IN_TWO)
+	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e --numprocesses 2 --dist loadgroup
 
 # --- longer runs ----------------------------------------------------------------------------------------------
 

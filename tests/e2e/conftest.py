@@ -50,6 +50,7 @@ CHROMIUM_ARGUMENTS: Final = [
     "--use-fake-device-for-media-stream",
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
+    "--disable-gpu",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -67,12 +68,24 @@ FIREFOX_PREFERENCES: Final[dict[str, str | float | bool]] = {
 }
 
 
+SLOW_CAMERA: Final = "--use-fake-device-for-media-stream=fps=10"
+SLOW_CAMERA_PREFERENCES: Final[dict[str, str | float | bool]] = {"media.navigator.video.default_fps": 10}
+"""Ten pictures a second show as well as thirty what goes through, and leave the processor to the tests."""
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser lives in the event loop that started it, so all tests here share the loop of the session."""
+    """
+    A browser lives in the event loop that started it, so all tests here share the loop of the session.
+
+    Where tests run in two processes, those of calls are all in one: two calls at once are more than two cores do well.
+    """
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
+            group = "calls" if item.path.name.startswith("test_call") else "messages"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +109,7 @@ async def chromium(
     browser = await playwright_driver.chromium.launch(
         executable_path="/usr/bin/chromium",
         chromium_sandbox=False,
-        args=CHROMIUM_ARGUMENTS,
+        args=[*CHROMIUM_ARGUMENTS, SLOW_CAMERA],
         env=browser_environment,
     )
     yield browser
@@ -110,7 +123,7 @@ async def firefox(
     browser = await playwright_driver.firefox.launch(
         channel="moz-firefox",
         executable_path="/usr/bin/firefox-esr",
-        firefox_user_prefs=FIREFOX_PREFERENCES,
+        firefox_user_prefs=FIREFOX_PREFERENCES | SLOW_CAMERA_PREFERENCES,
         env=browser_environment,
     )
     yield browser

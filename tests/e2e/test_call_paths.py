@@ -16,7 +16,7 @@ from tests.e2e.in_call import Stage
 from tests.support.server_process import ServerProcess
 from tests.support.udp_proxy import UdpProxy
 
-_MORE_FRAMES: Final = 60
+_MORE_FRAMES: Final = 30
 """More than any buffer of a browser holds: what shows so many has come by the new address."""
 
 
