@@ -77,7 +77,7 @@ def test_the_snippet_of_old(server: ThreadedServer) -> None:
 
 def test_what_one_can_look_at(agent: AgentConnection) -> None:
     assert agent.is_connected
-    assert (agent.agent_name, agent.session_id, agent.identity) == ("alice", "s1", "lineage:alice")
+    assert (agent.agent_name, agent.session_id, agent.identity) == ("player-1", "s1", "lineage:alice")
     assert not agent.is_claimed
     assert agent.channel is not None
     assert agent.operations == ["read"]

@@ -188,7 +188,7 @@ class FakeServer:
                 assert not isinstance(frame, Rejected), frame.error
                 self.received.append(frame)
                 if isinstance(frame, Connect):
-                    replies.append(connected(frame.id))
+                    replies.append(connected(frame.id, agent=frame.agent or "alice"))
                 elif isinstance(frame, Send):
                     self._offset += 1
                     if isinstance(frame.id, int):
