@@ -368,6 +368,20 @@ async def test_the_end_of_the_input_waits_until_all_is_acknowledged() -> None:
     assert await room.code() == 0
 
 
+@pytest.mark.parametrize("turns", range(12))
+async def test_the_last_answer_may_come_at_any_moment_of_the_end(turns: int) -> None:
+    room = Room(echo=False)
+    room.agent.acks_at_once = False
+    room.start()
+    room.console.type("one")
+    await room.settle()
+    room.console.type(None)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    room.agent.sent[0][2].succeed(Ack(offset=1))
+    assert await room.code() == 0
+
+
 async def test_a_long_input_is_not_read_ahead_of_its_acks() -> None:
     room = Room(echo=False)
     room.agent.acks_at_once = False

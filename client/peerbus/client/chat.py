@@ -300,10 +300,12 @@ class Chat:
                 break
             self._obey(command)
             if len(self._unanswered) >= _MAX_UNANSWERED:
-                await self._unless_over(asyncio.wait(self._unanswered, return_when=asyncio.FIRST_COMPLETED))
+                # As they are now: an answer that comes before the wait begins takes itself out of the set.
+                now = tuple(self._unanswered)
+                await self._unless_over(asyncio.wait(now, return_when=asyncio.FIRST_COMPLETED))
         # A person who leaves without a connection is not held back; disconnecting waits for a moment anyway.
         if self._unanswered and (self._agent.is_connected or not self._echo):
-            await self._unless_over(asyncio.wait(self._unanswered))
+            await self._unless_over(asyncio.wait(tuple(self._unanswered)))
 
     async def _unless_over(self, work: Any) -> Any:
         """What `work` gives; None as soon as the connection is over."""
