@@ -35,7 +35,8 @@ async function join(
   webrtc.publish(new FakeTrack("video").native).catch(() => undefined);
   const own = { channelName: "lobby", agentName, api: "http://localhost:8080", apiKey: "k" };
   agent.connect({ ...own, channelPassword, sealed, resumeKey: false }).catch(() => undefined);
-  for (let turn = 0; turn < 400 && world.connections.length === 0; turn++) await settle();
+  // The keys of the password come first.
+  await expect.poll(() => world.connections.length, { timeout: 10_000 }).toBeGreaterThan(0);
   await settle();
 }
 

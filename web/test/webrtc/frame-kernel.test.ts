@@ -16,6 +16,8 @@ import { workerSource } from "../../src/sdk/webrtc/frame-worker";
 const KEY = new Uint8Array(32).fill(1);
 const CAM: Carried = { sender: "ann", publication: "id/cam", isSealed: true };
 const DELTA = Uint8Array.of(1, 2, 3, 4, 5, 6);
+const PATIENCE_MS = 10_000;
+const A_WHILE_MS = 150;
 const KEYFRAME = Uint8Array.of(0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
 
 /** One transform: frames go in at one end and come out at the other. */
@@ -86,17 +88,19 @@ class Worker implements WorkerScope {
   }
 }
 
+/** The platform's cipher works in threads of its own, and takes as long as they do. */
 async function until(isSo: () => boolean): Promise<void> {
-  for (let turn = 0; turn < 2_000; turn++) {
-    if (isSo()) return;
+  const patience = Date.now() + PATIENCE_MS;
+  while (!isSo()) {
+    if (Date.now() > patience) throw new Error("It did not happen.");
     await new Promise((go) => setImmediate(go));
   }
-  throw new Error("It did not happen.");
 }
 
-/** Long enough for everything that is not held back. */
+/** Long enough for everything that is not held back, the cipher's threads included. */
 async function aWhile(): Promise<void> {
-  for (let turn = 0; turn < 50; turn++) await new Promise((go) => setImmediate(go));
+  const over = Date.now() + A_WHILE_MS;
+  while (Date.now() < over) await new Promise((go) => setImmediate(go));
 }
 
 /** So many frames, sealed. */
