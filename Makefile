@@ -45,7 +45,7 @@ web-test: .venv/.installed-dev web/node_modules/.installed-dev ## unit tests of 
 	$(WITH_NODE) npm test --silent
 
 e2e: .venv/.installed-dev $(ASSETS) ## tests in Chromium and Firefox, in a network of their own
-	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e --numprocesses 2 --dist loadgroup
+	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e
 
 # --- longer runs ----------------------------------------------------------------------------------------------
 

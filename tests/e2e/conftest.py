@@ -73,19 +73,12 @@ SLOW_CAMERA_PREFERENCES: Final[dict[str, str | float | bool]] = {"media.navigato
 """Ten pictures a second show as well as thirty what goes through, and leave the processor to the tests."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    A browser lives in the event loop that started it, so all tests here share the loop of the session.
-
-    Where tests run in two processes, those of calls are all in one: two calls at once are more than two cores do well.
-    """
+    """A browser lives in the event loop that started it, so all tests here share the loop of the session."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
-            group = "calls" if item.path.name.startswith("test_call") else "messages"
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
