@@ -298,6 +298,45 @@ async def test_a_loss_of_signaling_alone_disturbs_nothing(world: CallWorld) -> N
         assert bob.ended == []
 
 
+async def test_a_server_that_does_not_know_its_worker_yet_disturbs_nothing(
+    world: CallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerbus.client.webrtc.connection.ANSWER_S", 0.2)
+    monkeypatch.setattr("peerbus.client.webrtc.connection.WORKER_AGAIN_S", 0.02)
+    async with calling(world, "ann", "bob") as (ann, bob):
+        await ann.call.publish(picture(96, 64))
+        await until(lambda: bob.call.tracks)
+        offers = bob.agent.offers()
+        bob.agent.refusal = PeerbusError(ErrorCode.NO_WORKER, "No media worker is there yet.")
+        bob.agent.emit("gap", Gap(live=True))
+        # Longer than an answer may take.
+        await until(lambda: len(bob.agent.offers()) >= len(offers) + 20)
+        assert bob.call.is_connected
+        bob.agent.refusal = None
+        await bob.call.publish(tone(), sample_rate=48_000)
+        await until(lambda: ann.call.tracks)
+        assert {offer.connection for offer in bob.agent.offers()} == {offers[0].connection}
+        assert [state.name for state in bob.states] == ["connecting", "connected"]
+        assert not bob.ended
+        assert not bob.errors
+
+
+async def test_an_offer_that_was_lost_with_signaling_is_made_again(
+    world: CallWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peerbus.client.webrtc.connection.ANSWER_S", 0.2)
+    async with calling(world, "ann") as (ann,):
+        (first,) = ann.agent.offers()
+        monkeypatch.setattr(world, "forward", lambda agent, signal: None)
+        ann.agent.emit("gap", Gap(live=True))
+        await until(lambda: len(ann.agent.offers()) == 3)
+        monkeypatch.undo()
+        await ann.call.publish(tone(), sample_rate=48_000)
+        assert {offer.connection for offer in ann.agent.offers()} == {first.connection}
+        assert ann.call.is_connected
+        assert [state.name for state in ann.states] == ["connecting", "connected"]
+
+
 async def test_a_path_that_is_gone_is_replaced(world: CallWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("peerbus.client.webrtc.reconnect.SILENCE_MS", 1_500)
     async with calling(world, "ann") as (ann,):

@@ -329,6 +329,51 @@ describe("the connection", () => {
     expect(world.peers).toHaveLength(1);
   });
 
+  test("goes on while a server that was started again does not know its worker yet", async () => {
+    make();
+    const connection = await connected();
+    connection.lose(1006);
+    world.pass(1_000);
+    world.connection.open();
+    world.connection.welcome({ recovered: true, live_recovered: false });
+    await settle();
+    for (const wait of [700, 500]) {
+      const retry = wait === 700 ? { retry_after_ms: wait } : {};
+      const { id } = world.connection.last("send");
+      world.connection.say({ op: "error", id, code: "no_worker", message: "", is_retryable: true, ...retry });
+      await settle();
+      world.pass(wait - 1);
+      await settle();
+      const sent = signals("offer").length;
+      world.pass(1);
+      await settle();
+      expect(signals("offer")).toHaveLength(sent + 1);
+      expect(signals("offer").at(-1)).toMatchObject({ connection: "c1", number: 2 });
+    }
+    await answer();
+    expect(world.peer.answers).toEqual(["yes", "yes"]);
+    expect(world.peers).toHaveLength(1);
+    expect(names()).toEqual(["connecting", "connected"]);
+  });
+
+  test("is replaced when its path goes while the server knows no worker", async () => {
+    make();
+    const connection = await connected();
+    connection.lose(1006);
+    world.pass(1_000);
+    world.connection.open();
+    world.connection.welcome({ recovered: true, live_recovered: false });
+    await settle();
+    const { id } = world.connection.last("send");
+    world.connection.say({ op: "error", id, code: "no_worker", message: "", is_retryable: true });
+    await settle();
+    world.peer.become("failed");
+    world.pass(500);
+    await settle();
+    expect(world.peers.map(({ isClosed }) => isClosed)).toEqual([true, false]);
+    expect(signals("offer").at(-1)).toMatchObject({ connection: "c2", number: 1 });
+  });
+
   test("ends with the agent", async () => {
     make();
     await connected();

@@ -29,9 +29,9 @@ from peerbus.protocol.signals import ClientSignal, Leave, MediaKind, Mute, Unpub
 
 ANSWER_S: Final = 10.0
 """How long the answer to an offer may take, and the path to come up after it."""
+WORKER_AGAIN_S: Final = 0.5
+"""After this an offer for which the server knew no worker is sent again."""
 _LOOK_S: Final = 1.0
-
-_WORKER_AGAIN_S: Final = 0.5
 
 
 class Broken(Struct, frozen=True, kw_only=True):
@@ -188,7 +188,12 @@ class CallConnection:
             await self._is_wanted.wait()
             self._is_wanted.clear()
             await self._around.wait_ready()
-            await self._offer()
+            try:
+                await self._offer()
+            except PeerbusError as error:
+                if error.code is not ErrorCode.TIMEOUT or not self._is_up.is_set():
+                    raise
+                self.want_offer()  # It, or its answer, was lost with signaling; `_watch` looks after the path.
 
     async def _offer(self) -> None:
         """One offer, and what comes of it."""
@@ -220,8 +225,8 @@ class CallConnection:
     async def _exchange(self, offer: ClientSignal) -> str | Refused:
         self._answer = asyncio.get_running_loop().create_future()
         try:
+            await self._send_patiently(offer)
             async with asyncio.timeout(ANSWER_S):
-                await self._send_patiently(offer)
                 return await self._answer
         except TimeoutError:
             raise PeerbusError(ErrorCode.TIMEOUT, "The SFU did not answer in time.") from None
@@ -236,7 +241,7 @@ class CallConnection:
             except PeerbusError as error:
                 if error.code is not ErrorCode.NO_WORKER or not self._is_up.is_set():
                     raise
-                await asyncio.sleep(_WORKER_AGAIN_S)
+                await asyncio.sleep(WORKER_AGAIN_S)
             else:
                 return
 

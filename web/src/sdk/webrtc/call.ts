@@ -31,6 +31,9 @@ import { type Path, Recovery, type Step } from "./recovery";
 /** Refusals of an offer for what is published in it; without that it may go through. */
 const OF_PUBLICATIONS = new Set(["codec_not_supported", "e2ee_codec", "forbidden", "too_many_tracks"]);
 
+/** After this an offer for which the server knew no worker is sent again, where the server does not say when. */
+const WORKER_AGAIN_MS = 500;
+
 /** Whoever is told what happens in the call. */
 export interface CallListener {
   stateChanged(state: CallState): void;
@@ -307,12 +310,26 @@ export class Call {
     try {
       const described = await connection.offer(next.isIceRestart);
       if (connection !== this.connection) return;
-      await this.send(negotiation.offer(described));
+      await this.sendPatiently(negotiation.offer(described), connection);
       if (connection === this.connection) recovery.offered(this.environment.nowMs());
     } catch (error) {
       if (connection === this.connection) this.notOffered(errorOf(error));
     }
     this.tell();
+  }
+
+  /** A server that was started again may not know the worker yet over which media flow all the while. */
+  private async sendPatiently(offer: ClientSignal, connection: PeerConnection): Promise<void> {
+    while (connection === this.connection) {
+      try {
+        await this.send(offer);
+        return;
+      } catch (error) {
+        const { code, retryAfterMs } = errorOf(error);
+        if (!this.recovery.outlasts(code)) throw error;
+        await new Promise<void>((go) => this.environment.startTimer(retryAfterMs || WORKER_AGAIN_MS, go));
+      }
+    }
   }
 
   private notOffered({ code, message, isRetryable, retryAfterMs }: ProtocolError): void {

@@ -68,6 +68,11 @@ export class Recovery {
     return this.phase === "up" || this.phase === "unsure";
   }
 
+  /** Whether the connection goes on though an offer was refused by this: that the server knows no worker ends no path. */
+  outlasts(code: string): boolean {
+    return code === "no_worker" && this.isUp;
+  }
+
   /** The agent is on its way into a channel. */
   begin(): Step {
     return this.phase === "idle" ? this.open() : undefined;
