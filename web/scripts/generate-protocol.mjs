@@ -1,6 +1,6 @@
 // Writes the TypeScript types (frames.gen.ts) and the run-time shapes (shapes.gen.ts) of all frames, the same for the
-// signals of a call (signals.gen.ts, signal-shapes.gen.ts), and the table of errors (errors.gen.ts), from schema.json,
-// which `python -m peerbus.protocol.schema` exports.
+// signals of a call (signals.gen.ts, signal-shapes.gen.ts) and of a group of peers (groups.gen.ts, group-shapes.gen.ts),
+// and the table of errors (errors.gen.ts), from schema.json, which `python -m peerbus.protocol.schema` exports.
 // With --check it writes nothing and fails on a difference.
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -25,6 +25,9 @@ const clientFrames = members(schema.ClientFrame);
 const serverFrames = members(schema.ServerFrame);
 const clientSignals = members(schema.ClientSignal);
 const sfuSignals = members(schema.SfuSignal);
+const groupRequests = members(schema.GroupRequest);
+const groupSignals = members(schema.GroupSignal);
+const peerSignals = members(schema.PeerSignal);
 
 function tsType(node) {
   if (node.$ref) return typeName(nameOf(node.$ref));
@@ -110,10 +113,13 @@ function comment(text, indent = "") {
   return `${indent}/**\n${lines.map((line) => `${indent} *${line ? ` ${line}` : ""}\n`).join("")}${indent} */\n`;
 }
 
+/** Structures that are only part of what is sent. */
+const SENT_PARTS = ["Resume", "OfferedTrack", "Seen"];
+
 function interfaceOf(name) {
   const definition = definitions[name];
   // A decoded frame has its defaults filled in; a frame to be sent may leave them out.
-  const isSent = [...clientFrames, ...clientSignals, "Resume", "OfferedTrack"].includes(name);
+  const isSent = [...clientFrames, ...clientSignals, ...groupRequests, ...SENT_PARTS].includes(name);
   const tagField = tagFieldOf(definition);
   const fields = Object.entries(definition.properties).map(([key, node]) => {
     const isThere = definition.required?.includes(key) || ("default" in node && !isSent);
@@ -155,6 +161,25 @@ function signalsText() {
   return parts.join("\n");
 }
 
+function groupsText() {
+  // What both kinds of signals are made of is declared once, in signals.gen.ts.
+  const known = new Set(ordered([...clientSignals, ...sfuSignals]));
+  const roots = [...groupRequests, ...groupSignals, ...peerSignals];
+  const shared = ordered(roots).filter((name) => known.has(name));
+  const parts = [
+    NOTICE,
+    `import type { ${shared.map(typeName).join(", ")} } from "./signals.gen";\n`,
+    ordered(roots)
+      .filter((name) => !known.has(name))
+      .map(interfaceOf)
+      .join("\n"),
+    union("GroupRequest", groupRequests),
+    union("GroupSignal", groupSignals),
+    union("PeerSignal", peerSignals),
+  ];
+  return parts.join("\n");
+}
+
 const PIECES = [
   ...[
     "anything",
@@ -187,7 +212,8 @@ function shapesText(tables) {
     `export const ${name}: Readonly<Record<string, Shape>> = {\n` +
     `${entries.map((entry) => `  ${tagOf(definitions[entry])}: ${entry},\n`).join("")}};\n`;
   const body = structs.join("\n");
-  const used = PIECES.filter((piece) => new RegExp(`\\b${piece}\\b`).test(`${body} type Shape`));
+  // A name before a colon is a field's.
+  const used = PIECES.filter((piece) => new RegExp(`\\b${piece}\\b(?!:)`).test(`${body} type Shape`));
   const header = `import {\n${used.map((piece) => `  ${piece},\n`).join("")}} from "./shape";\n`;
   return [NOTICE, header, body, ...Object.entries(tables).map(table)].join("\n");
 }
@@ -209,6 +235,8 @@ const outputs = {
   "shapes.gen.ts": shapesText({ CLIENT_FRAMES: clientFrames, SERVER_FRAMES: serverFrames }),
   "signals.gen.ts": signalsText(),
   "signal-shapes.gen.ts": shapesText({ CLIENT_SIGNALS: clientSignals, SFU_SIGNALS: sfuSignals }),
+  "groups.gen.ts": groupsText(),
+  "group-shapes.gen.ts": shapesText({ GROUP_SIGNALS: groupSignals, PEER_SIGNALS: peerSignals }),
 };
 const isCheck = process.argv.includes("--check");
 for (const [name, text] of Object.entries(outputs)) {

@@ -42,6 +42,7 @@ from peerbus.protocol import messages as wire
 from peerbus.protocol.channel import Mode, channel_id, is_name_identity
 from peerbus.protocol.codec import EncodingName, client_codec
 from peerbus.protocol.errors import ProtocolError
+from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import (
     Attributes,
     ChannelInfo,
@@ -661,8 +662,8 @@ class AgentConnection(Emitter):
         return [self._opening.member(member) for member in members]
 
     def _received(self, message: Message) -> None:
-        if message.sender == SFU_AGENT:
-            # Part of a call, not of the conversation; nobody else can bear this name.
+        if message.sender in (SFU_AGENT, GROUP_AGENT):
+            # Part of a call, not of the conversation; nobody else can bear these names.
             self.emit("signal", message)
             return
         for stream in self._streams:

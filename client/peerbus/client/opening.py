@@ -17,6 +17,7 @@ from peerbus.client.records import History, Member, Message, Presence, history_o
 from peerbus.client.sealed_channel import SealedChannel
 from peerbus.protocol import messages as wire
 from peerbus.protocol.errors import ProtocolError
+from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.signals import SFU_AGENT
 
@@ -34,7 +35,7 @@ class Opening:
 
     def message(self, frame: wire.Message, epoch: str) -> Message | None:
         """A message that was pushed; None if it is not to be shown."""
-        if self._sealed is None or _is_of_call(frame):
+        if self._sealed is None or _is_of_service(frame):
             return message_of(frame)
         try:
             opened = self._sealed.open(frame, epoch)
@@ -81,9 +82,9 @@ class Opening:
         )
 
 
-def _is_of_call(frame: wire.Message) -> bool:
-    """Whether it comes from the SFU, which has to write and read its signals; nobody else can bear its name."""
-    return frame.sender == SFU_AGENT and frame.type == SIGNAL_TYPE and frame.sealed is UNSET
+def _is_of_service(frame: wire.Message) -> bool:
+    """Whether it is a signal of the SFU or the server, which write and read theirs; nobody else can bear the names."""
+    return frame.sender in (SFU_AGENT, GROUP_AGENT) and frame.type == SIGNAL_TYPE and frame.sealed is UNSET
 
 
 def _refusal(error: ProtocolError, frame: wire.Message) -> SealingError:

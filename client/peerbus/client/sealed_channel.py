@@ -19,6 +19,7 @@ from peerbus.protocol.addressing import name_of
 from peerbus.protocol.channel import session_address
 from peerbus.protocol.codec import check_value
 from peerbus.protocol.errors import ErrorCode, ProtocolError
+from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import SIGNAL_TYPE, Attributes, Connect, Member, Message, Send, Update
 from peerbus.protocol.session.roster import Roster
 from peerbus.protocol.signals import SFU_AGENT
@@ -101,16 +102,18 @@ class SealedChannel:
         The frame as it travels.
 
         Raises `ProtocolError`: `unknown_recipient` for a live message to somebody whom the roster doesn't show,
-        `not_sealed` for one that mixes the SFU with others, and those of `SealingKeys.encrypt`.
+        `not_sealed` for one that mixes the SFU or the group with others, and those of `SealingKeys.encrypt`.
         """
         if isinstance(frame, Update):
             if not self._wanted:
                 return frame
             return structs.replace(frame, sealed_attributes=self._sealed_attributes(self._wanted, sender))
-        if frame.to is not UNSET and SFU_AGENT in frame.to:
-            if frame.to != [SFU_AGENT] or frame.type != SIGNAL_TYPE:
+        for service in (SFU_AGENT, GROUP_AGENT):
+            if frame.to is UNSET or service not in frame.to:
+                continue
+            if frame.to != [service] or frame.type != SIGNAL_TYPE:
                 raise ProtocolError(
-                    ErrorCode.NOT_SEALED, f"What goes to {SFU_AGENT} is not sealed: signals, to it alone."
+                    ErrorCode.NOT_SEALED, f"What goes to {service} is not sealed: signals, to it alone."
                 )
             return frame
         return self._sealed_message(frame, sender, roster)

@@ -2,9 +2,9 @@
 The wire as JSON Schema, from which the TypeScript side is generated.
 
 Owns the form of the exported document: `ClientFrame` and `ServerFrame` are the unions of the two directions, as are
-`ClientSignal` and `SfuSignal` for what clients and the SFU say to each other about a call; `$defs` has every structure
-(JSON Schema 2020-12), `errors` the table of codes. Never describes anything by itself; all of it comes from `messages`,
-`signals` and `errors`.
+`ClientSignal` and `SfuSignal` for what clients and the SFU say to each other about a call, and `GroupRequest`,
+`GroupSignal` and `PeerSignal` for a group; `$defs` has every structure (JSON Schema 2020-12), `errors` the table of
+codes. Never describes anything by itself; all of it comes from `messages`, `signals`, `groups` and `errors`.
 
     python -m peerbus.protocol.schema FILE           writes it
     python -m peerbus.protocol.schema --check FILE   fails when FILE is not what would be written
@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from peerbus.protocol.errors import ERRORS
+from peerbus.protocol.groups import GroupRequest, GroupSignal, PeerSignal
 from peerbus.protocol.messages import ClientFrame, ServerFrame
 from peerbus.protocol.secrets import schema_hook
 from peerbus.protocol.signals import ClientSignal, SfuSignal
@@ -29,6 +30,9 @@ _UNIONS: Final = {
     "ServerFrame": ServerFrame,
     "ClientSignal": ClientSignal,
     "SfuSignal": SfuSignal,
+    "GroupRequest": GroupRequest,
+    "GroupSignal": GroupSignal,
+    "PeerSignal": PeerSignal,
 }
 
 

@@ -14,6 +14,7 @@ import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
 import { isNameIdentity } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type { ClientFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
+import { GROUP_AGENT } from "../protocol/group";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
 import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
 import { Driver } from "./driver";
@@ -55,6 +56,7 @@ import { Sequence } from "./sequence";
 
 type Reply = Done["reply"];
 
+const SERVICES: readonly string[] = [SFU_AGENT, GROUP_AGENT];
 const IDLE: MachineState = {
   event: "state",
   name: "idle",
@@ -472,7 +474,7 @@ export class AgentConnection {
   }
 
   private heard(message: Message): void {
-    const isSignal = message.sender === SFU_AGENT && message.type === SIGNAL_TYPE;
+    const isSignal = SERVICES.includes(message.sender) && message.type === SIGNAL_TYPE;
     if (isSignal) this.emitter.emit("signal", message);
     else this.emitter.emit("message", message, this.onMessage);
   }

@@ -30,11 +30,13 @@ import type {
   MessageFrame,
   SendFrame,
 } from "../protocol/frames.gen";
+import { GROUP_AGENT } from "../protocol/group";
 import type { Event } from "../protocol/session/outputs";
 import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
 import { SealingError } from "./sealing-error";
 
 const DEFAULT_TYPE = "chat-text";
+const SERVICES: readonly string[] = [SFU_AGENT, GROUP_AGENT];
 
 /** Where the connection stands when a frame is sent. */
 export interface Situation {
@@ -147,7 +149,7 @@ export class SealedChannel {
    * Throws `ProtocolError` (`not_sealed`) for anything else that goes to the media worker.
    */
   enclosed(frame: SendFrame): SendFrame {
-    if (isForWorker(frame)) return frame;
+    if (isForService(frame)) return frame;
     const { content, binary, metadata, ...around } = frame;
     const inside: Inside = {
       ...(content === undefined ? {} : { content }),
@@ -242,7 +244,7 @@ export class SealedChannel {
   opened(event: Event, epoch: string, members: () => readonly Member[]): Promise<() => Opened> | undefined {
     if (event.event === "message") {
       // The media worker has no key; what else comes in its name is as good as anybody's.
-      if (isOfWorker(event.message)) return undefined;
+      if (isOfService(event.message)) return undefined;
       return this.openMessage(event.message).then((judge) => () => {
         const { message, refused } = judge(epoch);
         return { event: message && { ...event, message }, refused: refused ? [refused] : [] };
@@ -364,20 +366,21 @@ export class SealedChannel {
   }
 }
 
-/** Whether it is for the media worker, which has to read it; throws `ProtocolError` where that would not be right. */
-function isForWorker({ to, type }: SendFrame): boolean {
-  if (!to?.includes(SFU_AGENT)) return false;
-  if (to.length === 1 && type === SIGNAL_TYPE) return true;
-  throw new ProtocolError("not_sealed", `What goes to ${SFU_AGENT} is not sealed: signals, to it alone.`);
+/** Whether it is for the SFU or the server, which have to read it; throws `ProtocolError` where that would not be right. */
+function isForService({ to, type }: SendFrame): boolean {
+  const service = SERVICES.find((name) => to?.includes(name));
+  if (service === undefined) return false;
+  if (to?.length === 1 && type === SIGNAL_TYPE) return true;
+  throw new ProtocolError("not_sealed", `What goes to ${service} is not sealed: signals, to it alone.`);
 }
 
 function needsRetryTag({ delivery, idempotency_key }: SendFrame): boolean {
   return (delivery ?? "durable") === "durable" && idempotency_key !== undefined;
 }
 
-/** Whether it is a signal of the media worker, which is not sealed. */
-function isOfWorker({ sender, type, sealed }: MessageFrame): boolean {
-  return sender === SFU_AGENT && type === SIGNAL_TYPE && sealed === undefined;
+/** Whether it is a signal of the SFU or the server, which is not sealed. */
+function isOfService({ sender, type, sealed }: MessageFrame): boolean {
+  return SERVICES.includes(sender) && type === SIGNAL_TYPE && sealed === undefined;
 }
 
 /** A member's name and announced crypto-session, which its private attributes are bound to. */
