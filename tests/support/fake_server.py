@@ -23,6 +23,8 @@ from peerbus.protocol.messages import (
     ClientFrame,
     Connect,
     History,
+    IceServers,
+    IceServersReply,
     Kick,
     Lock,
     Members,
@@ -201,9 +203,11 @@ class FakeServer:
         return [self._codec.encode(reply) for reply in replies]
 
 
-def _reply(frame: Update | Kick | Lock | Members | Receive | Renew) -> Any:
+def _reply(frame: Update | Kick | Lock | Members | IceServers | Receive | Renew) -> Any:
     if isinstance(frame, Members):
         return MembersReply(id=frame.id, members=[member("s2", "bob")])
+    if isinstance(frame, IceServers):
+        return IceServersReply(id=frame.id)
     if isinstance(frame, Receive):
         kept = [message("kept", 1)]
         return History(id=frame.id, epoch="e1", head=1, tail=1, messages=kept, is_complete=True)

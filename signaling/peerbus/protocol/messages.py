@@ -154,6 +154,12 @@ class Members(Frame, frozen=True, tag="members", kw_only=True):
     id: RequestId
 
 
+class IceServers(Frame, frozen=True, tag="ice_servers", kw_only=True):
+    """Asks for STUN and TURN servers with credentials that have just begun."""
+
+    id: RequestId
+
+
 class Kick(Frame, frozen=True, tag="kick", kw_only=True):
     """Removes a member, by name or by session; needs the grant `kick`."""
 
@@ -188,7 +194,9 @@ class Bye(Frame, frozen=True, tag="bye", kw_only=True):
     """The client leaves for good: its name is free at once, and nothing is kept for it."""
 
 
-ClientFrame: TypeAlias = Connect | Send | Receive | Update | Members | Kick | Lock | Renew | Ping | Bye
+ClientFrame: TypeAlias = (
+    Connect | Send | Receive | Update | Members | IceServers | Kick | Lock | Renew | Ping | Bye
+)
 
 # --- server to client -------------------------------------------------------------------------------------
 
@@ -233,6 +241,16 @@ class LimitsInfo(Struct, frozen=True, kw_only=True):
     history_page: int
 
 
+class IceServer(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A STUN or TURN server by several ways, in the form that `RTCPeerConnection` takes."""
+
+    urls: list[str]
+    """`stun:`, `turn:` and `turns:` (RFC 7064, RFC 7065)."""
+    username: str = ""
+    """`<seconds since 1970 when it ends>:<label>`; empty where no credential is needed."""
+    credential: Secret | None = None
+
+
 class Connected(Frame, frozen=True, tag="connected", kw_only=True):
     """The reply to `connect`."""
 
@@ -267,6 +285,10 @@ class Connected(Frame, frozen=True, tag="connected", kw_only=True):
     resume_window_ms: int
     expires_in_ms: int | UnsetType = UNSET
     """When the credential ends, from now; absent if it does not."""
+    ice_servers: list[IceServer] = []
+    """For connections between peers, and to the SFU where it can't be reached directly."""
+    ice_expires_in_ms: int | UnsetType = UNSET
+    """When their credentials end, from now; `ice_servers` asks for new ones. Absent if there are none."""
     server: str
     correlation_id: str
 
@@ -339,6 +361,14 @@ class Departure(Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: Literal["left", "lost", "replaced", "kicked", "expired", "closed"] = "left"
 
 
+class IceServersReply(Frame, frozen=True, tag="ice_servers_reply", kw_only=True):
+    """The reply to `ice_servers`; the fields are those of `connected`."""
+
+    id: RequestId
+    ice_servers: list[IceServer] = []
+    ice_expires_in_ms: int | UnsetType = UNSET
+
+
 class Presence(Frame, frozen=True, tag="presence", kw_only=True):
     """Who came, who changed, who went since the last one."""
 
@@ -406,6 +436,7 @@ ServerFrame: TypeAlias = (
     | Message
     | History
     | MembersReply
+    | IceServersReply
     | Presence
     | ChannelUpdate
     | Error

@@ -42,12 +42,25 @@ from peerbus.signaling.parent import watch_parent
 from peerbus.signaling.server import Server
 from peerbus.signaling.terms import Terms, TermsError
 from peerbus.signaling.tls import TlsSetup, tls_setup
+from peerbus.signaling.turn import IceIssuer, urls_of
+from peerbus.signaling.turn_secret import TURN_SECRET_VARIABLE, TurnSecretError, load_turn_secret
 from peerbus.signaling.uses import UsesError, UseStore
 
 _log: Final = logging.getLogger("peerbus.signaling")
 _EPOCH_BYTES: Final = 9
 _FILES_OF_ITS_OWN: Final = 64
 _SHUTDOWN_S: Final = 0.5
+
+
+_NOT_STARTED: Final = (
+    KeyStoreError,
+    StoreError,
+    ConfigError,
+    ListenError,
+    TermsError,
+    TurnSecretError,
+    UsesError,
+)
 
 
 class StartError(Exception):
@@ -88,7 +101,7 @@ async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None =
     async with AsyncExitStack() as stack:
         try:
             await _start(config, stack, on_ready)
-        except (KeyStoreError, StoreError, ConfigError, ListenError, TermsError, UsesError) as error:
+        except _NOT_STARTED as error:
             raise StartError(str(error)) from None
         await stop.wait()
         _log.info("shutting down")
@@ -100,7 +113,8 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     sockets = bind(config.host, config.port)
     for listener_socket in sockets:
         stack.callback(listener_socket.close)
-    keys = KeyStore.open(config.data_dir, master_key=os.environ.pop(MASTER_KEY_VARIABLE, None))
+    master_key = os.environ.pop(MASTER_KEY_VARIABLE, None)
+    keys = KeyStore.open(config.data_dir, master_key=master_key)
     stack.callback(keys.close)
     uses = UseStore.open(config.data_dir)
     stack.callback(uses.close)
@@ -114,7 +128,15 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
         store, limits=WriterLimits(queue=limits.append_queue, queue_bytes=limits.append_queue_bytes)
     )
     stack.push_async_callback(log.close)
-    server = Server(config.limits, log, keys, uses, version=version("peerbus"), terms=Terms(config.data_dir))
+    server = Server(
+        config.limits,
+        log,
+        keys,
+        uses,
+        version=version("peerbus"),
+        terms=Terms(config.data_dir),
+        ice=_ice(config, master_key),
+    )
     app = web.Application(client_max_size=config.limits.frame_bytes)
     listener = Listener(limits, connections=min(limits.connections, _connections_possible()))
     HttpApi(config, server, on_request=listener.request_began, on_response=listener.request_ended).add_to(app)
@@ -144,6 +166,17 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     _announce(config, address, first_key, tls)
     if on_ready is not None:
         on_ready(address)
+
+
+def _ice(config: ServeConfig, master_key: str | None) -> IceIssuer | None:
+    """Who gives clients their STUN and TURN servers; None where there are none. Raises `TurnSecretError`."""
+    variable = os.environ.pop(TURN_SECRET_VARIABLE, None)
+    if not config.turn.is_on:
+        return None
+    secret = load_turn_secret(
+        config.data_dir, config.turn_secret_file, variable=variable, master_key=master_key
+    )
+    return IceIssuer(config.turn, secret, config.limits.turn_credential_ttl_ms)
 
 
 def _bind_for_workers(path: Path) -> list[socket.socket]:
@@ -208,6 +241,7 @@ def _announce(
     lines = [f"peerbus {version('peerbus')} on {address}", f"  chat           {address}/chat"]
     if config.worker_file is not None and config.sfu_workers:
         lines.append(f"  call           {address}/call")
+    lines += [f"  turn           {url}" for url in urls_of(config.turn) if url.startswith("turn")]
     lines.append(f"  data folder    {config.data_dir}")
     if tls is not None and tls.is_self_signed:
         lines.append(f"  certificate    self-signed, SHA-256 {tls.fingerprint}")

@@ -29,6 +29,8 @@ from typing import Any, Final, Literal, NamedTuple, NoReturn
 import msgspec
 
 from peerbus.signaling.limits import Limits
+from peerbus.signaling.turn import STUN_PORT, TurnSettings, check_url
+from peerbus.signaling.turn_server import RelayPorts, TurnServerSettings
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["text", "json"]
@@ -46,6 +48,7 @@ _READ_ELSEWHERE: Final = frozenset(
         "PEERBUS_MASTER_KEY",
         "PEERBUS_API_KEY",
         "PEERBUS_PARENT_FD",
+        "PEERBUS_TURN_SECRET",
         "PEERBUS_WORKER_FILE",
         "PEERBUS_WORKER_TOKEN",
     }
@@ -81,6 +84,14 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The UDP port of the first worker; the others have the next ones."""
     advertise: tuple[str, ...] = ()
     """`HOST[:PORT]` that clients are told for media, instead of this machine's addresses."""
+    turn: TurnSettings = TurnSettings()
+    """The STUN and TURN servers that clients are told of."""
+    turn_secret_file: Path | None = None
+    """Where the secret shared with them stands, if it is not the one of the data folder."""
+    with_turn: bool = False
+    """Whether `peerbus serve` runs coturn beside the server; the supervisor reads it, too."""
+    turn_server: TurnServerSettings = TurnServerSettings()
+    """How that is set up, and what `peerbus turn-config` writes."""
     worker_file: Path | None = None
     """Where the server tells the workers of its supervisor how to reach it."""
     log_level: LogLevel = "info"
@@ -151,9 +162,17 @@ def parse_serve(argv: Sequence[str], env: Mapping[str, str]) -> ServeConfig:
     values.setdefault("data_dir", default_data_dir(env))
     if env.get(WORKER_FILE_VARIABLE):
         values["worker_file"] = Path(env[WORKER_FILE_VARIABLE])
-    config = ServeConfig(**values, limits=_limits(env), warnings=_warnings(env))
+    turn = {name: values.pop(name) for name in _TURN if name in values}
+    turn_server = {name: values.pop(name) for name in _TURN_SERVER if name in values}
+    config = ServeConfig(
+        **values,
+        turn=TurnSettings(**{_TURN[name]: value for name, value in turn.items()}),
+        turn_server=TurnServerSettings(**{_TURN_SERVER[name]: value for name, value in turn_server.items()}),
+        limits=_limits(env),
+        warnings=_warnings(env),
+    )
     _check_tls(config)
-    return config
+    return _with_turn(config)
 
 
 # --- reading one value: `source` is the flag or variable that the message names ---------------------------
@@ -217,6 +236,35 @@ def _read_advertised(source: str, text: str) -> tuple[str, ...]:
     return tuple(_read_text(source, one) for one in text.split(","))
 
 
+def _read_urls(source: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(check_url(one.strip()) for one in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _read_addresses(source: str, text: str) -> tuple[str, ...]:
+    for one in (addresses := [one.strip() for one in text.split(",")]):
+        if _as_address(one) is None:
+            raise ConfigError(f"{source}: {one!r} is not an IP address")
+    return tuple(addresses)
+
+
+def _read_networks(source: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(one.strip())) for one in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _read_relay_ports(source: str, text: str) -> RelayPorts:
+    low, _, high = text.strip().partition("-")
+    ports = RelayPorts(_read_number(source, low, 1, 65535), _read_number(source, high or low, 1, 65535))
+    if ports.first > ports.last:
+        raise ConfigError(f"{source}: {text!r} ends before it begins")
+    return ports
+
+
 def _read_choice(*choices: str) -> Callable[[str, str], str]:
     def read(source: str, text: str) -> str:
         choice = text.strip().lower()
@@ -272,6 +320,45 @@ _SETTINGS: Final = (
         "HOST[:PORT]",
     ),
     _Setting(
+        "--turn-host",
+        _read_hosts,
+        "name or address by which clients reach the TURN server; several with commas between them",
+        "HOST",
+    ),
+    _Setting(
+        "--turn-port",
+        _read_port,
+        f"its port for UDP and TCP ({STUN_PORT}; 0 with --with-turn: a free one)",
+        "PORT",
+    ),
+    _Setting("--turn-tls-port", _read_port, "its port for TLS, such as 5349 or 443 (0: none)", "PORT"),
+    _Setting("--turn-urls", _read_urls, "other STUN and TURN servers, such as stun:stun.example.org", "URLS"),
+    _Setting("--turn-realm", _read_host, "the realm of its credentials (its host)", "NAME"),
+    _Setting(
+        "--turn-secret-file", _read_path, "the secret shared with it (else from the data folder)", "FILE"
+    ),
+    _Setting("--with-turn", _read_switch, "run coturn beside the server, which has to be installed"),
+    _Setting("--turn-cert", _read_path, "coturn: certificate chain for TLS (that of --tls-cert)", "FILE"),
+    _Setting("--turn-key", _read_path, "coturn: its private key (that of --tls-key)", "FILE"),
+    _Setting(
+        "--turn-listen", _read_addresses, "coturn: addresses of this machine to listen on (all)", "ADDRESSES"
+    ),
+    _Setting(
+        "--turn-external-ip",
+        _read_addresses,
+        "coturn: the public address, where the machine itself has another one (1:1 NAT of a cloud)",
+        "ADDRESS",
+    ),
+    _Setting(
+        "--turn-relay-ports", _read_relay_ports, "coturn: UDP ports that it relays from (49152-65535)", "A-B"
+    ),
+    _Setting(
+        "--turn-allow-peers",
+        _read_networks,
+        "coturn: networks among the special ones that it may relay to, such as that of the media workers",
+        "NETWORKS",
+    ),
+    _Setting(
         "--new-epoch",
         _read_switch,
         "after restoring a backup: tell clients that stored messages may be missing",
@@ -279,6 +366,24 @@ _SETTINGS: Final = (
     _Setting("--log-level", _read_choice(*LOG_LEVELS), "debug, info (default), warning or error", "LEVEL"),
     _Setting("--log-format", _read_choice(*LOG_FORMATS), "text (default) or json", "FORMAT"),
 )
+
+
+_TURN: Final = {
+    "turn_host": "hosts",
+    "turn_port": "port",
+    "turn_tls_port": "tls_port",
+    "turn_urls": "urls",
+    "turn_realm": "realm",
+}
+_TURN_SERVER: Final = {
+    "turn_cert": "cert",
+    "turn_key": "key",
+    "turn_listen": "listen",
+    "turn_external_ip": "external_ip",
+    "turn_relay_ports": "relay_ports",
+    "turn_allow_peers": "allow_peers",
+}
+"""Settings that are a field of another name in a structure of their own."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -347,6 +452,27 @@ def _check_tls(config: ServeConfig) -> None:
         raise ConfigError("--tls-cert and --tls-key belong together: give both or neither")
     if config.tls is not None and config.tls_cert is not None:
         raise ConfigError("--tls self-signed and --tls-cert exclude each other: give one of them")
+
+
+def _with_turn(config: ServeConfig) -> ServeConfig:
+    """What follows from other settings, where coturn is run beside the server."""
+    server = config.turn_server
+    if (server.cert is None) != (server.key is None):
+        raise ConfigError("--turn-cert and --turn-key belong together: give both or neither")
+    if not config.with_turn:
+        return config
+    turn = config.turn
+    if not turn.hosts:
+        if not is_loopback(config.host):
+            raise ConfigError("--with-turn needs --turn-host: the name or address by which clients reach it")
+        turn = msgspec.structs.replace(turn, hosts=("127.0.0.1",))
+    if not server.listen and all(is_loopback(host) for host in turn.hosts):
+        server = msgspec.structs.replace(server, listen=("127.0.0.1",))
+    if server.cert is None and config.tls_cert is not None:
+        server = msgspec.structs.replace(server, cert=config.tls_cert, key=config.tls_key)
+    if turn.tls_port and server.cert is None:
+        raise ConfigError("--turn-tls-port needs a certificate: --turn-cert and --turn-key")
+    return msgspec.structs.replace(config, turn=turn, turn_server=server)
 
 
 def _as_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -24,6 +24,8 @@ from peerbus.protocol.messages import (
     ChannelUpdate,
     ClientFrame,
     History,
+    IceServers,
+    IceServersReply,
     Kick,
     Lock,
     Members,
@@ -91,6 +93,7 @@ class Hub:
             Receive: self._receive_history,
             Update: self._update,
             Members: self._list_members,
+            IceServers: self._give_ice_servers,
             Kick: self._kick,
             Lock: self._lock,
             Renew: self._renew,
@@ -266,6 +269,15 @@ class Hub:
         if not member.admission.allows(Operation.PRESENCE):
             raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow seeing who is here.")
         reply = MembersReply(id=frame.id, members=member.channel.snapshot())
+        self.membership.answer(member, frame.id, reply, now_ms)
+
+    def _give_ice_servers(self, member: Member, frame: IceServers, now_ms: int) -> None:
+        ice = self.membership.ice
+        reply = IceServersReply(
+            id=frame.id,
+            ice_servers=self.membership.ice_servers(member, now_ms),
+            ice_expires_in_ms=UNSET if ice is None else ice.ttl_ms,
+        )
         self.membership.answer(member, frame.id, reply, now_ms)
 
     def _kick(self, member: Member, frame: Kick, now_ms: int) -> None:

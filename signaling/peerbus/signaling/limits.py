@@ -46,6 +46,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     bad_frames_per_connection: int = 16
     # A temporary key is good for so long at most.
     temporary_key_ttl_ms: int = 2_592_000_000
+    # So long credentials of TURN servers are good.
+    turn_credential_ttl_ms: int = 3_600_000
     # Outboxes, per session.
     live_kept_bytes: int = 1_048_576
     live_kept_frames: int = 8_192

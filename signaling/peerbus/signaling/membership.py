@@ -28,6 +28,7 @@ from peerbus.protocol.messages import (
     Connect,
     Connected,
     Expiring,
+    IceServer,
     LimitsInfo,
     Presence,
     Reset,
@@ -49,6 +50,7 @@ from peerbus.signaling.member import DepartureReason, Member, Peer
 from peerbus.signaling.quota import NO_QUOTA, Quota
 from peerbus.signaling.rate import SharedRate
 from peerbus.signaling.refusal import closing_frame, error_frame
+from peerbus.signaling.turn import IceIssuer
 
 _REST_MS: Final = 10_000
 _ROOM_RETRY_MS: Final = 1_000
@@ -108,7 +110,13 @@ class Membership:
     """
 
     def __init__(
-        self, limits: Limits, *, ack_promise: AckPromise, server: str, new_epoch: Callable[[], str]
+        self,
+        limits: Limits,
+        *,
+        ack_promise: AckPromise,
+        server: str,
+        new_epoch: Callable[[], str],
+        ice: IceIssuer | None = None,
     ) -> None:
         self.limits: Final = limits
         self.channels: Final[dict[ChannelKey, Channel]] = {}
@@ -117,6 +125,8 @@ class Membership:
         self.is_draining = False
         self.wall_offset_ms = 0
         self.ack_promise: Final[AckPromise] = ack_promise
+        self.ice: Final = ice
+        """Without it clients are told of no STUN or TURN servers."""
         self._server: Final = server
         self._new_epoch: Final = new_epoch
         self._effects: list[Effect] = []
@@ -416,6 +426,8 @@ class Membership:
             expires_in_ms=UNSET
             if member.expires_ms is None
             else max(0, member.expires_ms - self.wall_ms(now_ms)),
+            ice_servers=self.ice_servers(member, now_ms),
+            ice_expires_in_ms=UNSET if self.ice is None else self.ice.ttl_ms,
             server=self._server,
             correlation_id=member.peer.correlation_id,
         )
@@ -424,6 +436,12 @@ class Membership:
         member.mail = start.mail
         if start.recovered:
             self.mail_read(member, start.cursor)
+
+    def ice_servers(self, member: Member, now_ms: int) -> list[IceServer]:
+        """STUN and TURN servers for a member, with a credential that begins now."""
+        if self.ice is None:
+            return []
+        return self.ice.servers(member.project, member.identity, self.wall_ms(now_ms))
 
     # --- leaving ----------------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ from peerbus.signaling.membership import Joining, Membership
 from peerbus.signaling.quota import NO_QUOTA
 from peerbus.signaling.sealed import check_connect
 from peerbus.signaling.terms import Terms, TermsError
+from peerbus.signaling.turn import IceIssuer
 from peerbus.signaling.uses import UsesError, UseStore
 
 _log: Final = logging.getLogger("peerbus.signaling")
@@ -93,6 +94,7 @@ class Server:
         *,
         version: str,
         terms: Terms | None = None,
+        ice: IceIssuer | None = None,
     ) -> None:
         self.limits: Final = limits
         self.version: Final = version
@@ -101,6 +103,7 @@ class Server:
             ack_promise=log.promise,
             server=f"{SERVER_NAME}/{version}",
             new_epoch=lambda: secrets.token_urlsafe(6),
+            ice=ice,
         )
         self._terms: Final = terms
         self.calls: Final = (

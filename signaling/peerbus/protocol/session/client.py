@@ -40,6 +40,7 @@ from peerbus.protocol.messages import (
     Error,
     Expiring,
     History,
+    IceServersReply,
     Member,
     MembersReply,
     Message,
@@ -505,7 +506,7 @@ class ClientSession:
                 self._events.append(outputs.Received(frame))
                 if self._is_mail(frame):
                     self._keepalive.owe_ping(now + MAIL_READ_MS)
-        elif isinstance(frame, Ack | History | MembersReply | Error):
+        elif isinstance(frame, Ack | History | MembersReply | IceServersReply | Error):
             self._answered(frame)
         elif isinstance(frame, Presence):
             self._roster.apply(frame)
@@ -548,7 +549,7 @@ class ClientSession:
         if not is_empty(changes):
             self._events.append(outputs.MembersChanged(changes))
 
-    def _answered(self, frame: Ack | History | MembersReply | Error) -> None:
+    def _answered(self, frame: outputs.Reply | Error) -> None:
         request = self._requests.answered(frame.id) if isinstance(frame.id, int) else None
         if isinstance(frame, Error):
             if request is not None:

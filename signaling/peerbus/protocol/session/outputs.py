@@ -14,13 +14,14 @@ from peerbus.protocol.messages import (
     Ack,
     Error,
     History,
+    IceServersReply,
     MembersReply,
     Message,
     Presence,
 )
 from peerbus.protocol.session.paths import TransportName
 
-Reply: TypeAlias = Ack | History | MembersReply
+Reply: TypeAlias = Ack | History | MembersReply | IceServersReply
 """What a request may get, besides an error."""
 
 

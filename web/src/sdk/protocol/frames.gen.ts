@@ -85,6 +85,12 @@ export interface MembersFrame {
   readonly id: number;
 }
 
+/** Asks for STUN and TURN servers with credentials that have just begun. */
+export interface IceServersFrame {
+  readonly op: "ice_servers";
+  readonly id: number;
+}
+
 /** Removes a member, by name or by session; needs the grant `kick`. */
 export interface KickFrame {
   readonly op: "kick";
@@ -155,6 +161,13 @@ export interface LimitsInfo {
   readonly history_page: number;
 }
 
+/** A STUN or TURN server by several ways, in the form that `RTCPeerConnection` takes. */
+export interface IceServer {
+  readonly urls: readonly string[];
+  readonly username: string;
+  readonly credential: string | null;
+}
+
 /** The reply to `connect`. */
 export interface ConnectedFrame {
   readonly op: "connected";
@@ -182,6 +195,8 @@ export interface ConnectedFrame {
   readonly silence_timeout_ms: number;
   readonly resume_window_ms: number;
   readonly expires_in_ms?: number;
+  readonly ice_servers: readonly IceServer[];
+  readonly ice_expires_in_ms?: number;
   readonly server: string;
   readonly correlation_id: string;
 }
@@ -237,6 +252,14 @@ export interface MembersReplyFrame {
   readonly op: "members_reply";
   readonly id: number;
   readonly members: readonly Member[];
+}
+
+/** The reply to `ice_servers`; the fields are those of `connected`. */
+export interface IceServersReplyFrame {
+  readonly op: "ice_servers_reply";
+  readonly id: number;
+  readonly ice_servers: readonly IceServer[];
+  readonly ice_expires_in_ms?: number;
 }
 
 /** Who left, and why. */
@@ -314,6 +337,7 @@ export type ClientFrame =
   | ReceiveFrame
   | UpdateFrame
   | MembersFrame
+  | IceServersFrame
   | KickFrame
   | LockFrame
   | RenewFrame
@@ -326,6 +350,7 @@ export type ServerFrame =
   | MessageFrame
   | HistoryFrame
   | MembersReplyFrame
+  | IceServersReplyFrame
   | PresenceFrame
   | ChannelUpdateFrame
   | ErrorFrame

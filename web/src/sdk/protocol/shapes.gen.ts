@@ -86,6 +86,10 @@ const Members = struct("members", {
   id: required(integer(1)),
 });
 
+const IceServers = struct("ice_servers", {
+  id: required(integer(1)),
+});
+
 const Kick = struct("kick", {
   id: required(integer(1)),
   agent: optional(text()),
@@ -142,6 +146,12 @@ const LimitsInfo = struct(null, {
   history_page: required(integer()),
 });
 
+const IceServer = struct(null, {
+  urls: required(list(text())),
+  username: optional(text(), () => ""),
+  credential: optional(nullable(text(0, 8_192)), () => null),
+});
+
 const Connected = struct("connected", {
   id: required(integer(1)),
   version: required(integer()),
@@ -167,6 +177,8 @@ const Connected = struct("connected", {
   silence_timeout_ms: required(integer()),
   resume_window_ms: required(integer()),
   expires_in_ms: optional(integer()),
+  ice_servers: optional(list(IceServer), () => []),
+  ice_expires_in_ms: optional(integer()),
   server: required(text()),
   correlation_id: required(text()),
 });
@@ -214,6 +226,12 @@ const History = struct("history", {
 const MembersReply = struct("members_reply", {
   id: required(integer(1)),
   members: required(list(Member)),
+});
+
+const IceServersReply = struct("ice_servers_reply", {
+  id: required(integer(1)),
+  ice_servers: optional(list(IceServer), () => []),
+  ice_expires_in_ms: optional(integer()),
 });
 
 const Departure = struct(null, {
@@ -271,6 +289,7 @@ export const CLIENT_FRAMES: Readonly<Record<string, Shape>> = {
   receive: Receive,
   update: Update,
   members: Members,
+  ice_servers: IceServers,
   kick: Kick,
   lock: Lock,
   renew: Renew,
@@ -284,6 +303,7 @@ export const SERVER_FRAMES: Readonly<Record<string, Shape>> = {
   message: Message,
   history: History,
   members_reply: MembersReply,
+  ice_servers_reply: IceServersReply,
   presence: Presence,
   channel: ChannelUpdate,
   error: Error,

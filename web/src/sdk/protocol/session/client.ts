@@ -10,14 +10,11 @@
 import { isNameIdentity } from "../channel";
 import { type ErrorCode, errorInfo, mayReconnect, NORMAL_CLOSURE, ProtocolError } from "../errors";
 import type {
-  AckFrame,
   ClientFrame,
   ConnectedFrame,
   ErrorFrame,
   ExpiringFrame,
-  HistoryFrame,
   Member,
-  MembersReplyFrame,
   MessageFrame,
   ResetFrame,
   SendFrame,
@@ -29,7 +26,7 @@ import { Credential } from "./credential";
 import { Cursors } from "./cursors";
 import { failure, failureOfClose, failureOfClosing, mayRetry, stateOf } from "./failures";
 import { Keepalive } from "./keepalive";
-import type { Action, Event, Gap, State } from "./outputs";
+import type { Action, Event, Gap, Reply, State } from "./outputs";
 import { Pace } from "./pace";
 import { TransportChoice } from "./paths";
 import { type Request, RequestBook } from "./requests";
@@ -487,6 +484,7 @@ export class ClientSession {
       case "ack":
       case "history":
       case "members_reply":
+      case "ice_servers_reply":
       case "error":
         this.answered(frame);
         break;
@@ -530,7 +528,7 @@ export class ClientSession {
     if (!isEmpty(presence)) this.happened.push({ event: "presence", presence });
   }
 
-  private answered(frame: AckFrame | HistoryFrame | MembersReplyFrame | ErrorFrame): void {
+  private answered(frame: Reply | ErrorFrame): void {
     const request = frame.id === undefined ? undefined : this.requests.answered(frame.id);
     if (frame.op === "error") {
       if (request) this.fail(request, frame);

@@ -8,6 +8,7 @@ import type {
   AckFrame,
   ErrorFrame,
   HistoryFrame,
+  IceServersReplyFrame,
   MembersReplyFrame,
   MessageFrame,
   PresenceFrame,
@@ -15,7 +16,7 @@ import type {
 import type { TransportName } from "./paths";
 
 /** What a request may get, besides an error. */
-export type Reply = AckFrame | HistoryFrame | MembersReplyFrame;
+export type Reply = AckFrame | HistoryFrame | MembersReplyFrame | IceServersReplyFrame;
 
 /** Open this transport; then `transportOpened`, or `transportLost`. */
 export interface OpenTransport {
