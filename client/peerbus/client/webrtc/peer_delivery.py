@@ -74,6 +74,7 @@ class Delivery:
         Also called when the path of this name is a new one. None: there is no path.
         """
         self._sending.set_path(peer, path)
+        self._acknowledge_again(peer)
 
     def left(self, peer: str) -> None:
         """The peer is gone; what was for it, and what was known of it, is forgotten."""
@@ -131,6 +132,7 @@ class Delivery:
             self._sending.acknowledged(sender, read.stream, read.seq)
         elif read.kind == AGAIN:
             self._sending.asked(sender, read.stream, read.seq, now_ms)
+            self._acknowledge_again(sender)
         elif self._receiving(sender).follows(read.stream):
             return [Flushed(sender, read.seq)]
         return []
@@ -141,6 +143,12 @@ class Delivery:
         if sender not in self._senders:
             self._senders[sender] = Receiving(sender)
         return self._senders[sender]
+
+    def _acknowledge_again(self, peer: str) -> None:
+        """What was sent to it may be lost, acknowledgements, too."""
+        receiving = self._senders.get(peer)
+        if receiving is not None and receiving.last:
+            receiving.ack_due_ms = 0
 
     def _path_of(self, peer: str) -> str | None:
         recipient = self._sending.recipients.get(peer)
