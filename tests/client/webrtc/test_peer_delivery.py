@@ -88,7 +88,7 @@ class World:
             self.peers[receiver].ask(sender)
 
     def settle(self) -> None:
-        for _ in range(60):
+        for _ in range(120):
             self.pump(1 << 30)
             self.arrive()
             self.now_ms += 100

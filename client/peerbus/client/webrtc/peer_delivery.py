@@ -94,7 +94,7 @@ class Delivery:
         out: list[Outgoing] = []
         if reliable_room is not None:
             out += self._marks(path, now_ms)
-            out += self._sending.take_reliable(path, reliable_room)
+            out += self._sending.take_reliable(path, reliable_room, now_ms)
         if lossy_room is not None:
             out += self._sending.take_lossy(path, lossy_room)
         return out
@@ -129,7 +129,7 @@ class Delivery:
         if isinstance(read, Lossy):
             return self._receiving(sender).lossy(read)
         if read.kind == ACK:
-            self._sending.acknowledged(sender, read.stream, read.seq)
+            self._sending.acknowledged(sender, read.stream, read.seq, now_ms)
         elif read.kind == AGAIN:
             self._sending.asked(sender, read.stream, read.seq, now_ms)
             self._acknowledge_again(sender)

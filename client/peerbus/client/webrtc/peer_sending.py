@@ -31,6 +31,8 @@ LOSSY_WAIT_MS: Final = 100
 LOSSY_BYTES_MAX: Final = 256 * 1_024
 AGAIN_MS: Final = 250
 """Requests to send again are followed at most so often."""
+STALL_MS: Final = 5_000
+"""What was sent to a recipient that acknowledges nothing for so long is sent again."""
 
 
 class Outgoing(Struct, frozen=True):
@@ -87,10 +89,13 @@ class Recipient:
         self.followed_ms: int | None = None
         """When it was last sent everything again because it had asked."""
         self.again_due_ms: int | None = None
+        self.stalls_ms: int | None = None
+        """When it has not acknowledged anything for too long; None while nothing was sent that it could."""
 
     def send_again(self) -> None:
         """Everything that is not acknowledged goes onto the path once more."""
         self.sent = 0
+        self.stalls_ms = None
         if self.turns:
             self.turns[0].prev = 0
 
@@ -172,7 +177,7 @@ class Sending:
         recipient.again_due_ms = None
         self._settle_all()
 
-    def acknowledged(self, identity: str, stream: int, seq: int) -> None:
+    def acknowledged(self, identity: str, stream: int, seq: int, now_ms: int) -> None:
         """A recipient has everything up to `seq`."""
         if stream != self.stream or identity not in self.recipients:
             return
@@ -180,12 +185,13 @@ class Sending:
         while recipient.turns and recipient.turns[0].piece.seq <= seq:
             self._forget(identity, recipient.turns.popleft().piece)
             recipient.sent = max(recipient.sent - 1, 0)
+            recipient.stalls_ms = now_ms + STALL_MS if recipient.sent else None
 
     def asked(self, identity: str, stream: int, seq: int, now_ms: int) -> None:
         """A recipient has everything up to `seq`, and wants what follows."""
         if identity not in self.recipients or stream not in (0, self.stream):
             return
-        self.acknowledged(identity, stream, seq)
+        self.acknowledged(identity, stream, seq, now_ms)
         recipient = self.recipients[identity]
         if recipient.followed_ms is not None and now_ms < recipient.followed_ms + AGAIN_MS:
             recipient.again_due_ms = recipient.followed_ms + AGAIN_MS
@@ -220,8 +226,10 @@ class Sending:
                 recipient.again_due_ms = None
                 recipient.followed_ms = now_ms
                 recipient.send_again()
+            elif recipient.stalls_ms is not None and now_ms >= recipient.stalls_ms:
+                recipient.send_again()
 
-    def take_reliable(self, path: str, room_bytes: int) -> list[Outgoing]:
+    def take_reliable(self, path: str, room_bytes: int, now_ms: int) -> list[Outgoing]:
         """What goes onto a path now; the last frame may overshoot its room."""
         out: list[Outgoing] = []
         on_path = [(who, recipient) for who, recipient in self.recipients.items() if recipient.path == path]
@@ -229,7 +237,7 @@ class Sending:
             turns = [seq for _, recipient in on_path if (seq := recipient.next_seq) is not None]
             if not turns:
                 break
-            frame = self._next_frame(min(turns), on_path)
+            frame = self._next_frame(min(turns), on_path, now_ms)
             room_bytes -= len(frame.frame)
             out.append(frame)
         return out
@@ -257,7 +265,9 @@ class Sending:
             to = tuple(who for who in waiting.to if self._awaits(who, waiting, path))
             if not to:
                 continue
-            if shared and (to != shared_to or shared_bytes + len(waiting.data) > LOSSY_FRAME_BYTES - _HEAD_BYTES):
+            if shared and (
+                to != shared_to or shared_bytes + len(waiting.data) > LOSSY_FRAME_BYTES - _HEAD_BYTES
+            ):
                 close()
             if room_bytes <= 0:
                 break
@@ -272,12 +282,17 @@ class Sending:
     @property
     def deadline_ms(self) -> int | None:
         """When to call `tick`."""
-        due = [one.again_due_ms for one in self.recipients.values() if one.again_due_ms is not None]
+        due = [
+            at
+            for one in self.recipients.values()
+            for at in (one.again_due_ms, one.stalls_ms)
+            if at is not None
+        ]
         if self._lossy:
             due.append(self._lossy[0].since_ms + LOSSY_WAIT_MS)
         return min(due, default=None)
 
-    def _next_frame(self, seq: int, on_path: list[tuple[str, Recipient]]) -> Outgoing:
+    def _next_frame(self, seq: int, on_path: list[tuple[str, Recipient]], now_ms: int) -> Outgoing:
         to: list[str] = []
         prevs: dict[str, int] = {}
         piece: _Piece | None = None
@@ -285,6 +300,8 @@ class Sending:
             if recipient.next_seq == seq:
                 turn = recipient.turns[recipient.sent]
                 recipient.sent += 1
+                if recipient.stalls_ms is None:
+                    recipient.stalls_ms = now_ms + STALL_MS
                 piece = turn.piece
                 to.append(identity)
                 if turn.prev != seq - 1:
