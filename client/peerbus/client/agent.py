@@ -29,6 +29,7 @@ from peerbus.client.crypto import ChannelKeys, derive_keys, new_lineage_secret, 
 from peerbus.client.demo_key import fetch_demo_key
 from peerbus.client.errors import ErrorCode, PeerbusError, error_of
 from peerbus.client.events import Callback, Emitter
+from peerbus.client.ice_servers import IceServers
 from peerbus.client.opening import Opening
 from peerbus.client.options import DEMO_KEY, ConnectOptions, GetApiKey, PollSource, SendOptions
 from peerbus.client.outcome import Outcome
@@ -48,6 +49,7 @@ from peerbus.protocol.messages import (
     ChannelInfo,
     ClientFrame,
     Connect,
+    IceServer,
 )
 from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.protocol.session import outputs
@@ -74,8 +76,8 @@ class AgentConnection(Emitter):
 
     Events, each also as an attribute (`on_message` …): `message(Message)`, `connect()` and `disconnect()` each time the
     connection comes and goes, `state(State)`, `presence(Presence)`, `error(Exception)`, `gap(Gap)` when messages may be
-    missing from here on, `channel(is_locked)`, `expiring(milliseconds)`, `signal(Message)` of a call. Handlers
-    are functions or coroutine functions.
+    missing from here on, `channel(is_locked)`, `expiring(milliseconds)`. As events only: `signal(Message)` of a call,
+    `ice_servers(list[IceServer])` when there are new ones. Handlers are functions or coroutine functions.
     """
 
     on_message = Callback[Callable[[Message], Any]]("message")
@@ -136,6 +138,9 @@ class AgentConnection(Emitter):
         self._sealed: SealedChannel | None = None
         self._opening = Opening(None, self._tell_error)
         self._attributes_session = ""
+        self._ice: Final = IceServers()
+        self._ice_timer: asyncio.TimerHandle | None = None
+        self._ice_asking: Outcome[list[IceServer]] | None = None
 
     # --- what one can look at -----------------------------------------------------------------------------
 
@@ -199,6 +204,15 @@ class AgentConnection(Emitter):
     def operations(self) -> list[str]:
         """What this agent's key allows here, for example `send_durable`, `kick`."""
         return [] if self._info is None else list(self._info.operations)
+
+    @property
+    def ice_servers(self) -> list[IceServer]:
+        """
+        STUN and TURN servers for peer connections, with credentials that are renewed before they end.
+
+        Empty before the first connect, and where the server has none. See `webrtc.ice` for aiortc's form of them.
+        """
+        return list(self._ice.servers)
 
     @property
     def members(self) -> list[Member]:
@@ -391,6 +405,16 @@ class AgentConnection(Emitter):
     def fetch_members(self) -> Outcome[list[Member]]:
         """Asks the server who is in the channel; `members` has the same without asking."""
         return self._request(wire.Members(id=1), lambda reply: self._members_of(reply.members))
+
+    def get_ice_servers(self) -> Outcome[list[IceServer]]:
+        """The `ice_servers`; asks for new ones first where the credentials have less than half of their time left."""
+        if self._session is not None and self._ice.are_fresh(self._now_ms()):
+            outcome: Outcome[list[IceServer]] = Outcome(self._tell_error)
+            outcome.succeed(self.ice_servers)
+            return outcome
+        if self._ice_asking is None or self._ice_asking.done():
+            self._ice_asking = self._request(wire.IceServers(id=1), self._ice_told)
+        return self._ice_asking
 
     def set_attributes(
         self, attributes: Mapping[str, Any], *, private_attributes: Mapping[str, Any] | None = None
@@ -611,6 +635,38 @@ class AgentConnection(Emitter):
             self._idle = asyncio.Event()
         return found
 
+    # --- inside: STUN and TURN servers ------------------------------------------------------------------------
+
+    def _ice_told(self, told: wire.Connected | wire.IceServersReply) -> list[IceServer]:
+        expires_in_ms = None if told.ice_expires_in_ms is UNSET else told.ice_expires_in_ms
+        self._ice.told(told.ice_servers, expires_in_ms, self._now_ms())
+        self._plan_ice()
+        self.emit("ice_servers", self.ice_servers)
+        return self.ice_servers
+
+    def _plan_ice(self) -> None:
+        if self._ice_timer is not None:
+            self._ice_timer.cancel()
+            self._ice_timer = None
+        if self._ice.renew_at_ms is not None and self._state.name != "closed":
+            loop = asyncio.get_running_loop()
+            self._ice_timer = loop.call_at((self._ice.renew_at_ms + 1) / 1000, self._renew_ice)
+
+    def _renew_ice(self) -> None:
+        self._ice_timer = None
+        if self.is_connected:
+            self.get_ice_servers().add_done_callback(self._ice_renewed)
+        # Else they come with the next `connected`.
+
+    def _ice_renewed(self, outcome: Outcome[list[IceServer]]) -> None:
+        if not outcome.cancelled() and outcome.exception() is not None:
+            self._ice.failed(self._now_ms())
+            self._plan_ice()
+
+    @staticmethod
+    def _now_ms() -> int:
+        return int(asyncio.get_running_loop().time() * 1000)
+
     # --- inside: events -----------------------------------------------------------------------------------------
 
     def _told(self, event: outputs.Event) -> None:
@@ -646,6 +702,8 @@ class AgentConnection(Emitter):
 
     def _joined(self, event: outputs.Joined) -> None:
         """Private attributes follow the name that they are sealed under, where the server has chosen it."""
+        if self._info is not None:
+            self._ice_told(self._info)
         sealed, session = self._sealed, self._session
         if sealed is None or session is None:
             return
@@ -681,6 +739,8 @@ class AgentConnection(Emitter):
     def _closed(self, error: PeerbusError, state: State | None = None) -> None:
         """The session is over; only one that this side closed is no error."""
         session, is_own = self._session, error.code is ErrorCode.CLOSED
+        if self._ice_timer is not None:
+            self._ice_timer.cancel()
         while self._early:
             self._early.popleft()[0].fail(PeerbusError(ErrorCode.CLOSED, f"Never sent: {error.message}"))
         if self._idle is not None:

@@ -13,15 +13,24 @@
 import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
 import { isNameIdentity } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
-import type { ClientFrame, LimitsInfo, SendFrame } from "../protocol/frames.gen";
-import { GROUP_AGENT } from "../protocol/group";
+import type {
+  ClientFrame,
+  ConnectedFrame,
+  IceServersReplyFrame,
+  LimitsInfo,
+  SendFrame,
+} from "../protocol/frames.gen";
+import { GROUP_AGENT, PEER_DATA_TYPE } from "../protocol/group";
+import { PEER_SIGNALS } from "../protocol/group-shapes.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
 import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
+import { isObject } from "../protocol/shape";
 import { Driver } from "./driver";
 import { EarlyCalls } from "./early-calls";
 import { Emitter } from "./emitter";
 import { browserEnvironment, type Environment } from "./environment";
 import type { AgentEvents, Callback, ConnectInfo } from "./events";
+import { IceServers } from "./ice-servers";
 import {
   type ConnectOptions,
   checkNothingPrivate,
@@ -98,6 +107,9 @@ export class AgentConnection {
   /** Rises with every connect and disconnect, so that what began for an earlier one can tell. */
   private generation = 0;
   private wantedName = "";
+  private readonly ice = new IceServers();
+  private stopIceTimer: (() => void) | undefined;
+  private iceAsked: Promise<readonly RTCIceServer[]> | undefined;
   private channelKeys: { readonly isSealed: boolean; readonly mediaKey: Bytes | undefined } | undefined;
 
   constructor(environment: Environment = browserEnvironment) {
@@ -182,6 +194,15 @@ export class AgentConnection {
   /** What this agent's key allows here. */
   get operations(): readonly string[] {
     return this.welcome?.operations ?? [];
+  }
+
+  /**
+   * STUN and TURN servers for peer connections, with credentials that are renewed before they end.
+   *
+   * Empty before the first connect, and where the server has none.
+   */
+  get iceServers(): readonly RTCIceServer[] {
+    return this.ice.servers;
   }
 
   /** What the server takes; `undefined` before the first connect. */
@@ -314,6 +335,25 @@ export class AgentConnection {
     });
   }
 
+  /** The `iceServers`; asks for new ones first where the credentials have less than half of their time left. */
+  getIceServers(): Promise<readonly RTCIceServer[]> {
+    if (this.welcome && this.ice.areFresh(this.environment.nowMs())) return Promise.resolve(this.iceServers);
+    this.iceAsked ??= this.outcome<readonly RTCIceServer[]>((done, failed) => {
+      const ended = (error: Error): void => {
+        this.iceAsked = undefined;
+        failed(error);
+      };
+      this.whenReady(ended, (driver) =>
+        this.ask(driver, { op: "ice_servers", id: 1 }, ended, (reply) => {
+          this.iceAsked = undefined;
+          this.iceTold(reply as Extract<Reply, { op: "ice_servers_reply" }>);
+          done(this.iceServers);
+        }),
+      );
+    });
+    return this.iceAsked;
+  }
+
   /**
    * Replaces this agent's own attributes, which everyone in the channel sees.
    *
@@ -409,6 +449,7 @@ export class AgentConnection {
   private ended(state: MachineState): void {
     const error = errorOfState(state);
     for (const stop of this.stops.splice(0)) stop();
+    this.stopIceTimer?.();
     this.memory?.forget();
     this.memory = undefined;
     this.early.failAll(error);
@@ -416,6 +457,32 @@ export class AgentConnection {
     this.finishConnect = undefined;
     this.tell(state);
     finishConnect?.failed(error);
+  }
+
+  // --- inside: STUN and TURN servers -----------------------------------------------------------------------
+
+  private iceTold(told: ConnectedFrame | IceServersReplyFrame): void {
+    this.ice.told(told.ice_servers, told.ice_expires_in_ms, this.environment.nowMs());
+    this.planIce();
+    this.emitter.emit("iceServers", this.iceServers);
+  }
+
+  private planIce(): void {
+    this.stopIceTimer?.();
+    this.stopIceTimer = undefined;
+    const { renewAtMs } = this.ice;
+    if (renewAtMs === undefined || this.current.name === "closed") return;
+    const delayMs = Math.max(0, renewAtMs - this.environment.nowMs());
+    this.stopIceTimer = this.environment.startTimer(delayMs, () => this.renewIce());
+  }
+
+  private renewIce(): void {
+    // Without a connection they come with the next `connected`.
+    if (!this.isConnected) return;
+    this.getIceServers().catch(() => {
+      this.ice.failed(this.environment.nowMs());
+      this.planIce();
+    });
   }
 
   // --- inside: what happened -----------------------------------------------------------------------------
@@ -476,6 +543,7 @@ export class AgentConnection {
   private heard(message: Message): void {
     const isSignal = SERVICES.includes(message.sender) && message.type === SIGNAL_TYPE;
     if (isSignal) this.emitter.emit("signal", message);
+    else if (isOfPeer(message)) this.emitter.emit("peer", message);
     else this.emitter.emit("message", message, this.onMessage);
   }
 
@@ -488,6 +556,7 @@ export class AgentConnection {
 
   private joined(event: Joined): void {
     this.remember();
+    if (this.welcome) this.iceTold(this.welcome);
     const info: ConnectInfo = {
       agentName: event.agent,
       sessionId: event.session_id,
@@ -572,6 +641,14 @@ export class AgentConnection {
     };
     return Outcome.of<T>(settle, (error) => this.emitter.emit("error", asError(error), this.onError));
   }
+}
+
+/** Whether another member's `WebRTCHelper` says it to this one's. */
+function isOfPeer({ delivery, type, content }: Message): boolean {
+  if (delivery === "durable" || (type !== PEER_DATA_TYPE && type !== SIGNAL_TYPE)) return false;
+  if (type === PEER_DATA_TYPE) return content instanceof Uint8Array;
+  const kind = isObject(content) ? content["kind"] : undefined;
+  return typeof kind === "string" && Object.hasOwn(PEER_SIGNALS, kind);
 }
 
 function asError(error: unknown): ProtocolError {

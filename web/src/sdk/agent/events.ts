@@ -38,6 +38,8 @@ export interface AgentEvents {
   readonly message: Message;
   /** What the server's media worker says about a call, for `WebRTCHelper`; these are no messages to `onMessage`. */
   readonly signal: Message;
+  /** What other members' `WebRTCHelper` say to this one's; neither are these. */
+  readonly peer: Message;
   readonly connect: ConnectInfo;
   readonly disconnect: DisconnectInfo;
   /** What nobody waits for; a `SealingError` for each message that could not be opened. */
@@ -47,6 +49,8 @@ export interface AgentEvents {
   /** The channel was locked or unlocked. */
   readonly channel: Channel;
   readonly gap: Gap;
+  /** There are new ones: at each connect, and when their credentials were renewed. */
+  readonly iceServers: readonly RTCIceServer[];
   /** The key ends soon, and nothing was given that renews it. */
   readonly expiring: { readonly expiresInMs: number };
 }
