@@ -79,6 +79,7 @@ export class PeerDelivery {
    */
   setPath(peer: string, path: string | undefined): void {
     this.sending.setPath(peer, path);
+    this.acknowledgeAgain(peer);
   }
 
   /** The peer is gone; what was for it, and what was known of it, is forgotten. */
@@ -103,7 +104,7 @@ export class PeerDelivery {
     this.tick(nowMs);
     const out: OutgoingFrame[] = [];
     if (reliableRoom !== undefined) {
-      out.push(...this.marks(path, nowMs), ...this.sending.takeReliable(path, reliableRoom));
+      out.push(...this.marks(path, nowMs), ...this.sending.takeReliable(path, reliableRoom, nowMs));
     }
     if (lossyRoom !== undefined) out.push(...this.sending.takeLossy(path, lossyRoom));
     return out;
@@ -140,9 +141,11 @@ export class PeerDelivery {
       if (error instanceof ProtocolError) return [{ event: "bad", sender, error }];
       throw error;
     }
-    if (frame.kind === ACK) this.sending.acknowledged(sender, frame.stream, frame.seq);
-    else if (frame.kind === AGAIN) this.sending.asked(sender, frame.stream, frame.seq, nowMs);
-    else {
+    if (frame.kind === ACK) this.sending.acknowledged(sender, frame.stream, frame.seq, nowMs);
+    else if (frame.kind === AGAIN) {
+      this.sending.asked(sender, frame.stream, frame.seq, nowMs);
+      this.acknowledgeAgain(sender);
+    } else {
       const receiving = this.receiving(sender);
       if (frame.kind === RELIABLE) return receiving.reliable(frame, nowMs);
       if (frame.kind === LOSSY) return receiving.lossy(frame);
@@ -160,6 +163,12 @@ export class PeerDelivery {
       this.senders.set(sender, receiving);
     }
     return receiving;
+  }
+
+  /** What was sent to it may be lost, acknowledgements, too. */
+  private acknowledgeAgain(peer: string): void {
+    const receiving = this.senders.get(peer);
+    if (receiving && receiving.last > 0) receiving.ackDueMs = 0;
   }
 
   /** Acknowledgements and requests that are due on a path. */

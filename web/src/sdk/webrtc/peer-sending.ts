@@ -25,6 +25,8 @@ export const LOSSY_WAIT_MS = 100;
 export const LOSSY_BYTES_MAX = 256 * 1_024;
 /** Requests to send again are followed at most so often. */
 const AGAIN_MS = 250;
+/** What was sent to a recipient that acknowledges nothing for so long is sent again. */
+const STALL_MS = 5_000;
 /** Of a lossy frame, at most. */
 const HEAD_BYTES = 16;
 
@@ -79,6 +81,8 @@ class Recipient {
   /** When it was last sent everything again because it had asked. */
   followedMs: number | undefined;
   againDueMs: number | undefined;
+  /** When it has not acknowledged anything for too long; undefined while nothing was sent that it could. */
+  stallsMs: number | undefined;
 
   add(piece: Piece): void {
     this.turns.push({ piece, prev: this.last });
@@ -88,6 +92,7 @@ class Recipient {
   /** Everything that is not acknowledged goes onto the path once more. */
   sendAgain(): void {
     this.at = this.first;
+    this.stallsMs = undefined;
     const next = this.turns[this.first];
     if (next) next.prev = 0;
   }
@@ -97,12 +102,14 @@ class Recipient {
     return this.turns[this.at];
   }
 
-  taken(): void {
+  taken(nowMs: number): void {
     this.at += 1;
+    this.stallsMs ??= nowMs + STALL_MS;
   }
 
   /** Takes out what has come, up to a number. */
-  *acknowledge(seq: number): Iterable<Piece> {
+  *acknowledge(seq: number, nowMs: number): Iterable<Piece> {
+    const before = this.first;
     for (;;) {
       const turn = this.turns[this.first];
       if (!turn || turn.piece.seq > seq) break;
@@ -110,6 +117,7 @@ class Recipient {
       yield turn.piece;
     }
     this.at = Math.max(this.at, this.first);
+    if (this.first > before) this.stallsMs = this.at > this.first ? nowMs + STALL_MS : undefined;
     if (this.first < 256 || this.first < this.turns.length / 2) return;
     this.turns = this.turns.slice(this.first);
     this.at -= this.first;
@@ -206,16 +214,17 @@ export class Sending {
   }
 
   /** A recipient has everything up to `seq`. */
-  acknowledged(identity: string, stream: number, seq: number): void {
+  acknowledged(identity: string, stream: number, seq: number, nowMs: number): void {
     if (stream !== this.stream) return;
-    for (const piece of this.recipients.get(identity)?.acknowledge(seq) ?? []) this.forget(identity, piece);
+    const come = this.recipients.get(identity)?.acknowledge(seq, nowMs) ?? [];
+    for (const piece of come) this.forget(identity, piece);
   }
 
   /** A recipient has everything up to `seq`, and wants what follows. */
   asked(identity: string, stream: number, seq: number, nowMs: number): void {
     const recipient = this.recipients.get(identity);
     if (!recipient || (stream !== 0 && stream !== this.stream)) return;
-    this.acknowledged(identity, stream, seq);
+    this.acknowledged(identity, stream, seq, nowMs);
     if (recipient.followedMs !== undefined && nowMs < recipient.followedMs + AGAIN_MS) {
       recipient.againDueMs = recipient.followedMs + AGAIN_MS;
     } else {
@@ -229,7 +238,7 @@ export class Sending {
     const recipient = this.recipients.get(identity);
     if (!recipient) return;
     this.recipients.delete(identity);
-    for (const piece of recipient.acknowledge(Number.MAX_SAFE_INTEGER)) this.forget(identity, piece);
+    for (const piece of recipient.acknowledge(Number.MAX_SAFE_INTEGER, 0)) this.forget(identity, piece);
     for (const { message } of this.lossy) message.missing.delete(identity);
     this.settleAll();
   }
@@ -246,19 +255,21 @@ export class Sending {
   tick(nowMs: number): void {
     this.dropLossy(nowMs);
     for (const recipient of this.recipients.values()) {
-      if (recipient.againDueMs === undefined || nowMs < recipient.againDueMs) continue;
-      recipient.againDueMs = undefined;
-      recipient.followedMs = nowMs;
-      recipient.sendAgain();
+      const { againDueMs, stallsMs } = recipient;
+      if (againDueMs !== undefined && nowMs >= againDueMs) {
+        recipient.againDueMs = undefined;
+        recipient.followedMs = nowMs;
+        recipient.sendAgain();
+      } else if (stallsMs !== undefined && nowMs >= stallsMs) recipient.sendAgain();
     }
   }
 
   /** What goes onto a path now; the last frame may overshoot its room. */
-  takeReliable(path: string, roomBytes: number): OutgoingFrame[] {
+  takeReliable(path: string, roomBytes: number, nowMs: number): OutgoingFrame[] {
     const out: OutgoingFrame[] = [];
     const onPath = [...this.recipients].filter(([, recipient]) => recipient.path === path);
     for (let room = roomBytes; room > 0; ) {
-      const frame = this.nextFrame(onPath);
+      const frame = this.nextFrame(onPath, nowMs);
       if (!frame) break;
       room -= frame.frame.length;
       out.push(frame);
@@ -287,9 +298,10 @@ export class Sending {
     };
     for (const waiting of this.lossy) {
       const to = waiting.to.filter((identity) => this.awaits(identity, waiting.message, path));
+      if (to.length === 0) continue;
       const isOther = to.length !== sharedTo.length || to.some((identity, at) => identity !== sharedTo[at]);
       if (isOther || sharedBytes + waiting.data.length > LOSSY_FRAME_BYTES - HEAD_BYTES) close();
-      if (to.length === 0 || room <= 0) continue;
+      if (room <= 0) break;
       shared.push(waiting);
       sharedTo = to;
       sharedBytes += waiting.data.length;
@@ -302,14 +314,18 @@ export class Sending {
 
   /** When to call `tick`. */
   get deadlineMs(): number | undefined {
-    let due = this.lossy[0] ? this.lossy[0].sinceMs + LOSSY_WAIT_MS : undefined;
-    for (const { againDueMs } of this.recipients.values()) {
-      if (againDueMs !== undefined && againDueMs < (due ?? Number.POSITIVE_INFINITY)) due = againDueMs;
+    const [oldest] = this.lossy;
+    let due = oldest ? oldest.sinceMs + LOSSY_WAIT_MS : Number.POSITIVE_INFINITY;
+    for (const { againDueMs = due, stallsMs = due } of this.recipients.values()) {
+      due = Math.min(due, againDueMs, stallsMs);
     }
-    return due;
+    return due === Number.POSITIVE_INFINITY ? undefined : due;
   }
 
-  private nextFrame(onPath: readonly (readonly [string, Recipient])[]): OutgoingFrame | undefined {
+  private nextFrame(
+    onPath: readonly (readonly [string, Recipient])[],
+    nowMs: number,
+  ): OutgoingFrame | undefined {
     let piece: Piece | undefined;
     for (const [, { next }] of onPath)
       if (next && !(piece && piece.seq <= next.piece.seq)) piece = next.piece;
@@ -319,7 +335,7 @@ export class Sending {
     for (const [identity, recipient] of onPath) {
       const { next } = recipient;
       if (next?.piece !== piece) continue;
-      recipient.taken();
+      recipient.taken(nowMs);
       to.push(identity);
       if (next.prev !== piece.seq - 1) before.set(identity, next.prev);
     }
