@@ -6,6 +6,8 @@
 
 /** The name that requests to a group are sent to, and that its signals come from; nobody else can have it. */
 export const GROUP_AGENT = "peerbus:group";
+/** The type of messages that carry frames between peers by the server. */
+export const PEER_DATA_TYPE = "peer-data";
 /** How often a host renews its lease, from its own work loop. */
 export const HOST_RENEW_MS = 300;
 /** How long a lease is good without being renewed. */
