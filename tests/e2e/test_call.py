@@ -59,6 +59,12 @@ async def test_two_browsers_see_and_hear_each_other(
     await bob.joins("Bob")
     await ada.sees_and_hears("Bob")
     await bob.sees_and_hears("Ada")
+    # Who loads the page again has left as well, and the name is free at once.
+    for one, other in ((ada, bob), (bob, ada)):
+        await one.page.reload()
+        await expect(other.tiles).to_have_count(1)
+        await one.joins("Ada" if one is ada else "Bob")
+        await one.sees("Bob" if one is ada else "Ada")
 
 
 async def test_a_late_joiner_and_what_others_switch_off(

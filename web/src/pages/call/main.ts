@@ -51,7 +51,7 @@ class Visit {
     this.preview.show();
     void this.media.start();
     addEventListener("hashchange", () => this.addressChanged());
-    // Whoever closes the window has left; the others need not wait until the connection is missed.
+    // Whoever closes the window has left the call; the others need not wait until the connection is missed.
     addEventListener("pagehide", () => this.webrtc?.close());
     void serverStatus().then((status) => status && this.lobby.noteDemo(status.demo));
   }
@@ -84,7 +84,6 @@ class Visit {
         apiKeyScope: entrance.scope,
         // Messages of the channel's chat are not shown here.
         customEventType: SIGNAL_TYPE,
-        resumeKey: false,
       });
     } catch (error) {
       room.close();
