@@ -20,6 +20,7 @@ from peerbus.client.events import Emitter
 from peerbus.client.records import Ack, Message
 from peerbus.protocol import signals
 from peerbus.protocol.grants import Operation
+from peerbus.protocol.messages import IceServer
 from peerbus.protocol.secrets import SecretBytes
 from peerbus.protocol.session.outputs import State
 from peerbus.protocol.signals import (
@@ -46,6 +47,7 @@ class WorldAgent(Emitter):
         self.is_sealed = False
         self.media_key: SecretBytes | None = None
         self.api = "http://127.0.0.1:1"
+        self.ice_servers: list[IceServer] = []
         self.state = State(name="connected")
         self.sent: list[ClientSignal] = []
         self.refusal: PeerbusError | None = None
@@ -54,6 +56,9 @@ class WorldAgent(Emitter):
     @property
     def is_connected(self) -> bool:
         return self.state.name == "connected"
+
+    async def get_ice_servers(self) -> list[IceServer]:
+        return self.ice_servers
 
     async def send_message(self, content: Any, **options: Any) -> Ack:
         assert options == {"type": "signal", "to": [SFU_AGENT], "delivery": "live"}

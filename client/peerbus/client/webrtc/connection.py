@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.webrtc.encryption import CallEncryption
+from peerbus.client.webrtc.ice import IceSetup
 from peerbus.client.webrtc.negotiation import Negotiation, Refused, is_final
 from peerbus.client.webrtc.outgoing import Line
 from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS
@@ -69,6 +70,7 @@ class CallConnection:
         encryption: CallEncryption,
         *,
         slots: dict[MediaKind, int],
+        ice: IceSetup,
         on_loopback: bool,
     ) -> None:
         """`publications` is the helper's own list; `slots` is how many there are at first."""
@@ -84,6 +86,7 @@ class CallConnection:
         self._is_up: Final = asyncio.Event()
         self._broken: Final[asyncio.Future[Broken]] = asyncio.get_running_loop().create_future()
         self.peer: Final = SfuPeer(
+            ice=ice,
             on_loopback=on_loopback,
             on_state=self._state_changed,
             on_data=surroundings.on_data,
@@ -94,6 +97,11 @@ class CallConnection:
     def is_up(self) -> bool:
         """Whether media and data flow."""
         return self._is_up.is_set() and not self._broken.done()
+
+    @property
+    def was_up(self) -> bool:
+        """Whether media and data have ever flowed."""
+        return self._is_up.is_set()
 
     def line_of(self, publication: Publication) -> Line | None:
         """The line that a publication is on."""

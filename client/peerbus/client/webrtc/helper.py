@@ -17,7 +17,7 @@ import contextlib
 import ipaddress
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
@@ -35,6 +35,7 @@ from peerbus.client.webrtc.connection import Broken, CallConnection, Surrounding
 from peerbus.client.webrtc.data_port import DataPort
 from peerbus.client.webrtc.delivery import decode_message
 from peerbus.client.webrtc.encryption import CallEncryption
+from peerbus.client.webrtc.ice import IcePolicy, read_servers, setup
 from peerbus.client.webrtc.negotiation import FIRST_SLOTS, Negotiation
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.publishing import Publishing
@@ -45,6 +46,7 @@ from peerbus.client.webrtc.remote_track import RemoteTrack
 from peerbus.client.webrtc.sources import source_of
 from peerbus.client.webrtc.stats import CallStats, Rates
 from peerbus.client.webrtc.stats_report import report
+from peerbus.protocol.messages import IceServer
 from peerbus.protocol.session.outputs import Gap, State
 from peerbus.protocol.signals import SFU_AGENT, MediaKind, SfuSignal, Source
 
@@ -85,6 +87,8 @@ class WebRTCHelper(Emitter):
         agent: AgentConnection,
         *,
         mode: Mode = "sfu",
+        ice_servers: Sequence[IceServer | Mapping[str, Any]] | None = None,
+        ice_transport_policy: IcePolicy = "all",
         e2ee: bool | None = None,
         connect_timeout: float | None = 30.0,
     ) -> None:
@@ -94,6 +98,9 @@ class WebRTCHelper(Emitter):
         `e2ee`: whether frames are end-to-end encrypted, so that the server can't see or hear them. By default they are
         if the channel is sealed. False switches it off: who has it on is not seen or heard then, and sees and hears
         nothing of this side. True asks for it in an open channel, which has to have a password (else `bad_request`).
+
+        `ice_servers`: STUN and TURN servers, in the form of `RTCPeerConnection`'s `iceServers`; by default those that
+        the server hands out. `ice_transport_policy="relay"`: through a TURN server only.
 
         `connect_timeout` (seconds; None: for ever) is how long joining may take, attempts after a failure that may
         pass included. Reconnecting later never gives up. Raises `PeerbusError` for a mode that there is not.
@@ -107,7 +114,11 @@ class WebRTCHelper(Emitter):
             raise PeerbusError(
                 ErrorCode.NOT_SUPPORTED, f"The mode {mode!r} is not supported yet; leave it out."
             )
+        if ice_transport_policy not in get_args(IcePolicy):
+            raise PeerbusError(ErrorCode.BAD_REQUEST, "ice_transport_policy is all or relay.")
         self._agent: Final = agent
+        self._ice_servers: Final = None if ice_servers is None else read_servers(ice_servers)
+        self._ice_policy: Final[IcePolicy] = ice_transport_policy
         self._connect_timeout: Final = connect_timeout
         self._state = CallState(name="idle")
         self._negotiation: Final = Negotiation()
@@ -347,7 +358,10 @@ class WebRTCHelper(Emitter):
         """One connection after the other, until one ends for good."""
         loop = asyncio.get_running_loop()
         gives_up_at = None if self._connect_timeout is None else loop.time() + self._connect_timeout
+        attempt = 0
         while True:
+            # The ICE servers come with the agent's session.
+            await self._wait_ready()
             connection = self._connection = CallConnection(
                 self._negotiation,
                 self._publishing.publications,
@@ -360,11 +374,13 @@ class WebRTCHelper(Emitter):
                 ),
                 self._encryption,
                 slots=self._slots,
+                ice=setup(await self._fresh_ice_servers(), self._ice_policy, attempt=attempt, has_stun=False),
                 on_loopback=_is_loopback(self._agent.api),
             )
             try:
                 broken = await connection.run()
             finally:
+                attempt = 0 if connection.was_up else attempt + 1
                 self._slots = dict(connection.slots)
                 self._connection = None
                 self._data.pump(None)
@@ -396,6 +412,15 @@ class WebRTCHelper(Emitter):
             async with asyncio.timeout(delay_ms / 1000):
                 await self._hurry.wait()
         self._set_state(CallState(name=name, code=code, why=why))
+
+    async def _fresh_ice_servers(self) -> list[IceServer]:
+        if self._ice_servers is not None:
+            return self._ice_servers
+        try:
+            return await self._agent.get_ice_servers()
+        except PeerbusError:
+            # The agent tries again; what it has may do until then.
+            return self._agent.ice_servers
 
     async def _wait_ready(self) -> None:
         assert self._ready is not None

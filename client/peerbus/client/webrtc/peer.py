@@ -19,6 +19,8 @@ from aiortc import (
     RTCBundlePolicy,
     RTCConfiguration,
     RTCDataChannel,
+    RTCIceServer,
+    RTCIceTransportPolicy,
     RTCPeerConnection,
     RTCRtpTransceiver,
     RTCSessionDescription,
@@ -31,6 +33,7 @@ from peerbus.client.webrtc.aiortc_seam import SlotDecoder
 from peerbus.client.webrtc.delivery import CHANNEL_BYTES
 from peerbus.client.webrtc.description import mend_rejections, sections_of
 from peerbus.client.webrtc.frame_sealing import FrameCodec, FrameSealer
+from peerbus.client.webrtc.ice import IceSetup
 from peerbus.client.webrtc.outgoing import Line
 from peerbus.client.webrtc.packet_repair import PacketRepair, route_repairs
 from peerbus.protocol.signals import MediaKind
@@ -152,16 +155,14 @@ class SfuPeer:
     def __init__(
         self,
         *,
+        ice: IceSetup,
         on_loopback: bool,
         on_state: Callable[[str], None],
         on_data: Callable[[bytes], None],
         on_room: Callable[[], None],
     ) -> None:
         """`on_loopback`: the SFU may be reached at 127.0.0.1 only."""
-        # No STUN or TURN servers: the SFU has an address that can be reached. The default of aiortc is a public one.
-        self._connection: Final = RTCPeerConnection(
-            RTCConfiguration(iceServers=[], bundlePolicy=RTCBundlePolicy.MAX_BUNDLE)
-        )
+        self._connection: Final = RTCPeerConnection(rtc_configuration(ice))
         self._on_state: Final = on_state
         self._on_data: Final = on_data
         self._on_room: Final = on_room
@@ -174,7 +175,7 @@ class SfuPeer:
         self._closing: asyncio.Task[None] | None = None
         self._connection.on("connectionstatechange", self._state_changed)
         self._connection.on("track", self._track_came)
-        self._on_loopback: Final = on_loopback
+        self._on_loopback: Final = on_loopback and ice.policy == "all"
         self._reliable: RTCDataChannel | None = None
         self._lossy: RTCDataChannel | None = None
 
@@ -403,6 +404,23 @@ class SfuPeer:
 
     def _slot(self, mid: str) -> _Slot | None:
         return next((slot for slot in self._slots if slot.transceiver.mid == mid), None)
+
+
+def rtc_configuration(ice: IceSetup) -> RTCConfiguration:
+    """The form that aiortc takes. Its own default would be a public STUN server."""
+    servers = [
+        RTCIceServer(
+            urls=list(server.urls),
+            username=server.username or None,
+            credential=None if server.credential is None else server.credential.reveal(),
+        )
+        for server in ice.servers
+    ]
+    return RTCConfiguration(
+        iceServers=servers,
+        iceTransportPolicy=RTCIceTransportPolicy(ice.policy),
+        bundlePolicy=RTCBundlePolicy.MAX_BUNDLE,
+    )
 
 
 def _buffered(channel: RTCDataChannel | None) -> int | None:
