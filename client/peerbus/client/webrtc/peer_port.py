@@ -1,0 +1,196 @@
+"""
+The messages between this member and the others, whichever ways there are at the moment.
+
+Owns the delivery layer's clock, the outcomes of those who wait, and which peer is reached by which way. Never opens a
+connection and never decides about modes (`peer_group`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import Any, Final
+
+from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.outcome import Outcome
+from peerbus.client.webrtc.peer_delivery import Bad, Delivered, Delivery, Event, Flushed, Outgoing
+from peerbus.client.webrtc.stats import DataStats
+from peerbus.client.webrtc.ways import Way
+
+_SOONEST_MS: Final = 5
+"""What is due while its path has no room is looked at no sooner than that."""
+
+
+class PeerPort:
+    """See the module. `on_data` hears (identity, payload); `on_flushed` (way, identity)."""
+
+    def __init__(
+        self,
+        stream: int,
+        *,
+        on_data: Callable[[str, Any], None],
+        on_flushed: Callable[[str], None],
+        on_error: Callable[[Exception], None],
+    ) -> None:
+        self._delivery: Final = Delivery("", stream)
+        self._on_data: Final = on_data
+        self._on_flushed: Final = on_flushed
+        self._on_error: Final = on_error
+        self._outcomes: Final[dict[int, Outcome[bool]]] = {}
+        self._numbers: Final = count(1)
+        self._ways: dict[str, Way] = {}
+        """Of each peer."""
+        self._paths: dict[str, str | None] = {}
+        self._soon: asyncio.Handle | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+        self._sent = self._received = self._dropped = self._refused = 0
+
+    @property
+    def stats(self) -> DataStats:
+        """The figures so far."""
+        return DataStats(
+            messages_sent=self._sent,
+            messages_received=self._received,
+            messages_dropped=self._dropped,
+            waiting_bytes=self._delivery.kept_bytes,
+        )
+
+    @property
+    def frames_refused(self) -> int:
+        """How many frames of others could not be read."""
+        return self._refused
+
+    def unacknowledged(self, peer: str) -> int:
+        """How many frames a peer has not acknowledged."""
+        return self._delivery.unacknowledged(peer)
+
+    def way_of(self, peer: str) -> Way | None:
+        """By which way a peer is reached; None: it is not."""
+        return self._ways.get(peer) if self._paths.get(peer) is not None else None
+
+    # --- messages -----------------------------------------------------------------------------------------------
+
+    def send(self, to: Sequence[str], payload: Any, *, is_lossy: bool) -> Outcome[bool]:
+        """Takes a message. Raises `PeerbusError`: `too_large`, `bad_request`; the outcome also `queue_full`."""
+        outcome: Outcome[bool] = Outcome(self._on_error)
+        number = next(self._numbers)
+        try:
+            self._delivery.send(number, to, payload, is_lossy=is_lossy, now_ms=now_ms())
+        except PeerbusError as error:
+            if error.code is not ErrorCode.QUEUE_FULL:
+                raise
+            outcome.fail(error)
+            return outcome
+        self._outcomes[number] = outcome
+        self.wake()
+        return outcome
+
+    def receive(self, sender: str, frame: bytes) -> None:
+        """A frame came, by whichever way."""
+        if not self._is_closed:
+            self._follow(self._delivery.receive(sender, frame, now_ms()))
+            self.wake()
+
+    # --- peers and their ways -----------------------------------------------------------------------------------
+
+    def become(self, identity: str) -> None:
+        """The own identity, under which others address frames."""
+        self._delivery.identity = identity
+
+    def assign(self, peer: str, way: Way | None, path: str | None) -> None:
+        """The peer is reached so from now on."""
+        if self._paths.get(peer, "") != path or self._ways.get(peer) is not way:
+            self._paths[peer] = path
+            self._ways.pop(peer, None)
+            if way is not None:
+                self._ways[peer] = way
+            self._delivery.set_path(peer, None if way is None else path)
+            self.wake()
+
+    def left(self, peer: str) -> None:
+        """The peer is gone."""
+        self._paths.pop(peer, None)
+        self._ways.pop(peer, None)
+        self._delivery.left(peer)
+        self.wake()
+
+    def ask(self, peer: str) -> None:
+        """What the peer has sent may be lost."""
+        self._delivery.ask(peer)
+        self.wake()
+
+    def flush(self, way: Way, peers: Sequence[str]) -> None:
+        """Tells the peers that nothing more comes by this way, as far as it still reaches them."""
+        for peer in peers:
+            path = way.path_of(peer)
+            if path is not None and way.rooms(path).reliable is not None:
+                way.send(path, [Outgoing((peer,), self._delivery.flush(), is_lossy=False)])
+
+    def wake(self) -> None:
+        """Something may go out, in the next turn of the loop."""
+        if self._soon is None and not self._is_closed:
+            self._soon = asyncio.get_running_loop().call_soon(self._pump)
+
+    def close(self) -> None:
+        """Nothing is sent any more; whoever waits hears `closed`."""
+        self._is_closed = True
+        for handle in (self._soon, self._timer):
+            if handle is not None:
+                handle.cancel()
+        for outcome in self._outcomes.values():
+            outcome.fail(PeerbusError(ErrorCode.CLOSED, "The call is over."), is_expected=True)
+        self._outcomes.clear()
+
+    # --- inside -------------------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._soon = None
+        now = now_ms()
+        self._delivery.tick(now)
+        done: set[str] = set()
+        for peer, way in list(self._ways.items()):
+            path = self._paths.get(peer)
+            if path is None or path in done:
+                continue
+            done.add(path)
+            rooms = way.rooms(path)
+            frames = self._delivery.take(path, now, reliable_room=rooms.reliable, lossy_room=rooms.lossy)
+            if frames:
+                way.send(path, frames)
+        self._settle()
+        self._set_timer(now)
+
+    def _follow(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Delivered):
+                self._received += 1
+                self._on_data(event.sender, event.payload)
+            elif isinstance(event, Flushed):
+                self._on_flushed(event.sender)
+            elif isinstance(event, Bad):
+                self._refused += 1
+                self._on_error(event.error)
+
+    def _settle(self) -> None:
+        handed, dropped = self._delivery.take_settled()
+        self._sent += len(handed)
+        self._dropped += len(dropped)
+        for numbers, is_sent in ((handed, True), (dropped, False)):
+            for number in numbers:
+                self._outcomes.pop(number).succeed(is_sent)
+
+    def _set_timer(self, now: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self._delivery.deadline_ms
+        if deadline is not None:
+            at_ms = max(deadline, now + _SOONEST_MS)
+            self._timer = asyncio.get_running_loop().call_at(at_ms / 1000, self.wake)
+
+
+def now_ms() -> int:
+    """The clock of the running loop."""
+    return int(asyncio.get_running_loop().time() * 1000)
