@@ -132,7 +132,7 @@ export class FakeChannel {
 }
 
 export class FakePeerConnection {
-  readonly configuration: RTCConfiguration;
+  configuration: RTCConfiguration;
   readonly transceivers: FakeTransceiver[] = [];
   readonly channels: FakeChannel[] = [];
   readonly restarts: boolean[] = [];
@@ -151,6 +151,10 @@ export class FakePeerConnection {
   private readonly withMid: FakeTransceiver[] = [];
 
   constructor(configuration: RTCConfiguration) {
+    this.configuration = configuration;
+  }
+
+  setConfiguration(configuration: RTCConfiguration): void {
     this.configuration = configuration;
   }
 

@@ -188,6 +188,38 @@ describe("the connection", () => {
     expect(signals("offer")).toHaveLength(1);
   });
 
+  test("has the ICE servers of the agent's session before anything is gathered, and fresh ones for a restart", async () => {
+    const turn = (username: string) => [{ urls: ["turn:t"], username, credential: "p" }];
+    make();
+    const connecting = agent.connect({ channelName: "lobby", api: "http://localhost:8080", apiKey: "k" });
+    await settle();
+    expect(world.peer.restarts).toEqual([]);
+    world.connection.open();
+    world.connection.welcome({ ice_servers: turn("1:x"), ice_expires_in_ms: 3_600_000 });
+    await connecting;
+    await settle();
+    expect(world.peer.configuration).toEqual({ bundlePolicy: "max-bundle", iceServers: turn("1:x") });
+    expect(world.peer.restarts).toEqual([false]);
+    await answer();
+    world.peer.open();
+    world.connection.lose();
+    world.pass(1_000);
+    await settle();
+    world.connection.open();
+    world.connection.welcome({ ice_servers: turn("2:x"), ice_expires_in_ms: 3_600_000 });
+    await settle();
+    expect(world.peer.configuration.iceServers).toEqual(turn("2:x"));
+  });
+
+  test("keeps to the ICE servers that were given", async () => {
+    const given = [{ urls: "turn:own" }];
+    webrtc = new WebRTCHelper(agent, { iceServers: given, iceTransportPolicy: "relay" }, world);
+    await join();
+    const expected = { bundlePolicy: "max-bundle", iceServers: given, iceTransportPolicy: "relay" };
+    expect(world.peer.configuration).toEqual(expected);
+    expect(signals("offer")).toHaveLength(1);
+  });
+
   test("restarts its ICE in place when the path is lost", async () => {
     make();
     await connected();

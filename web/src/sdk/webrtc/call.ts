@@ -84,6 +84,7 @@ export class Call {
         const isRenamed = this.encryption.isRenamed();
         if (!isFirst && isRenamed) this.sealAnew();
         if (!isFirst && !liveRecovered) this.resync();
+        if (isFirst) void this.offer();
       }),
       environment.onWake(() => this.follow(this.recovery.wake())),
     ];
@@ -305,6 +306,11 @@ export class Call {
 
   private async offer(): Promise<void> {
     const { connection, negotiation, recovery } = this;
+    if (!this.configuration.iceServers) {
+      // They come with the agent's session; what was gathered before it would lack them.
+      if (this.agent.identity === "") return;
+      connection?.useIceServers(this.agent.iceServers);
+    }
     const next = connection && negotiation.next();
     if (!connection || !next) return;
     try {

@@ -38,8 +38,9 @@ import { Streams } from "./streams";
 export interface WebRTCOptions {
   /** `sfu`: everything goes through the server's media worker. */
   readonly mode?: "sfu" | undefined;
-  /** STUN and TURN servers, if the media worker cannot be reached directly. */
+  /** STUN and TURN servers, instead of those that the server hands out. */
   readonly iceServers?: readonly RTCIceServer[] | undefined;
+  /** `relay`: through a TURN server only. */
   readonly iceTransportPolicy?: RTCIceTransportPolicy | undefined;
   /**
    * Whether frames are end-to-end encrypted, so that the server cannot see or hear them. By default they are if the channel

@@ -54,6 +54,8 @@ export class PeerConnection {
   private readonly slots: Line[] = [];
   /** M-lines whose publication ended; each may carry another of its kind. */
   private readonly free: Line[] = [];
+  private readonly configuration: RTCConfiguration;
+  private iceServers: readonly RTCIceServer[] = [];
   private isClosed = false;
 
   /** The m-lines come in this order: publications, slots, data. */
@@ -67,7 +69,8 @@ export class PeerConnection {
   ) {
     this.listener = listener;
     this.frames = frames;
-    this.native = environment.openPeerConnection({ bundlePolicy: "max-bundle", ...configuration });
+    this.configuration = { bundlePolicy: "max-bundle", ...configuration };
+    this.native = environment.openPeerConnection(this.configuration);
     this.native.onconnectionstatechange = () => this.stateChanged();
     for (const publication of publications) this.send(publication);
     this.addSlots(slots);
@@ -75,6 +78,13 @@ export class PeerConnection {
     this.lossy = this.native.createDataChannel("lossy", { ordered: false, maxRetransmits: 0 });
     this.wire(this.reliable, false);
     this.wire(this.lossy, true);
+  }
+
+  /** For what is gathered from now on: by the first offer, and by one that restarts ICE. */
+  useIceServers(servers: readonly RTCIceServer[]): void {
+    if (servers === this.iceServers || (servers.length === 0 && this.iceServers.length === 0)) return;
+    this.iceServers = servers;
+    this.native.setConfiguration({ ...this.configuration, iceServers: [...servers] });
   }
 
   // --- descriptions ----------------------------------------------------------------------------------------
