@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peerbus.sfu.engine import LegId, StreamCodec, StreamId
-from peerbus.sfu.python_engine import _RESENT_PER_TICK, _RTCP_BYTES_PER_TICK, _SSRCS_MAX, VIDEO_BITRATE_BPS
+from peerbus.sfu.engine_peer import RTCP_BYTES_PER_TICK, VIDEO_BITRATE_BPS
+from peerbus.sfu.leg import RESENT_PER_TICK
+from peerbus.sfu.python_engine import _SSRCS_MAX
 from peerbus.sfu.rtp.packet import RtpPacket, header
 from peerbus.sfu.rtp.rtcp import (
     FullIntraRequest,
@@ -166,7 +168,7 @@ def test_nobody_keeps_anything_of_a_peer_that_is_gone() -> None:
     call.world.engine.remove_peer(call.ann.id)
     call.world.pass_time(2_000)
     with pytest.raises(KeyError):
-        call.world.engine.stream_stats(call.stream)
+        call.world.engine.remove_stream(call.stream)
     with pytest.raises(KeyError):
         call.ann.send(500)
     cleo = call.world.peer("cleo")
@@ -337,7 +339,7 @@ def test_what_a_subscriber_lost_is_sent_again_in_its_retransmission_stream() -> 
     call.world.now_ms += 20
     call.ben.send_rtcp(Nack(1, 5_000, (packets[2].sequence,)))
     assert len(call.ben.taken()) == 1
-    assert call.world.engine.leg_stats(call.leg).resent == 3
+    assert call.world.engine.counts.resent == 3
 
 
 def test_without_a_retransmission_stream_the_packet_itself_is_sent_again() -> None:
@@ -386,10 +388,10 @@ def test_a_storm_of_nacks_is_answered_within_a_budget() -> None:
     for _ in range(50):
         call.ben.send_rtcp(Nack(1, 5_000, wanted))
         call.world.now_ms += 0
-    assert len(call.ben.taken()) == _RESENT_PER_TICK
+    assert len(call.ben.taken()) == RESENT_PER_TICK
     call.world.pass_time(20)
     call.ben.send_rtcp(Nack(1, 5_000, wanted[100:200]))
-    assert len(call.ben.taken()) == _RESENT_PER_TICK
+    assert len(call.ben.taken()) == RESENT_PER_TICK
 
 
 def test_a_gap_at_the_publisher_is_asked_for_and_closed_by_a_retransmission() -> None:
@@ -426,7 +428,6 @@ def test_what_had_to_be_sent_again_stands_as_lost_in_the_report() -> None:
     assert isinstance(report, ReceiverReport)
     (block,) = report.blocks
     assert (block.ssrc, block.cumulative_lost, block.fraction_lost) == (1_000, 1, 128)
-    assert call.world.engine.stream_stats(call.stream).lost == 1
 
 
 def test_probes_in_the_retransmission_stream_go_nowhere() -> None:
@@ -462,7 +463,7 @@ def test_requests_of_many_subscribers_become_one_every_so_often() -> None:
         if requests:
             ann.send(2 + step, KEYFRAME)
     assert 9 <= asked <= 11
-    assert world.engine.stream_stats(stream).keyframe_requests == asked + 1
+    assert world.engine.counts.keyframe_requests == asked + 1
 
 
 def test_a_request_for_a_slot_that_is_somebody_elses_or_carries_nothing_goes_nowhere() -> None:
@@ -581,7 +582,7 @@ def test_a_flood_of_rtcp_is_looked_at_within_a_budget_and_a_clock_is_not_multipl
     flood = [SenderReport(1_000, 1, 2, 3, 4)] * 40
     size = 40 * 28
     taken = [call.ann.send_rtcp(*flood) for _ in range(30)]
-    assert sum(taken) == -(-_RTCP_BYTES_PER_TICK // size)
+    assert sum(taken) == -(-RTCP_BYTES_PER_TICK // size)
     assert call.world.engine.counts.refused == 30 - sum(taken)
     # Another peer's budget is its own, and the next tick brings a new one.
     assert call.ben.send_rtcp(PictureLoss(1, 5_000))

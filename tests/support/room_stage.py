@@ -31,11 +31,9 @@ from peerbus.sfu.engine import (
     EngineCounts,
     LegId,
     LegSpec,
-    LegStats,
     PeerId,
     StreamId,
     StreamSpec,
-    StreamStats,
 )
 from peerbus.sfu.ice_lite import Address, IceCredentials
 from peerbus.sfu.negotiation import Candidate, Transport
@@ -131,12 +129,6 @@ class NotingEngine:
 
     def levels(self) -> dict[StreamId, int]:
         raise AssertionError("the worker asks for levels")
-
-    def stream_stats(self, stream: StreamId) -> StreamStats:
-        raise KeyError(stream)
-
-    def leg_stats(self, leg: LegId) -> LegStats:
-        raise KeyError(leg)
 
 
 class NotedConnection:

@@ -57,25 +57,6 @@ class LegSpec(Struct, frozen=True, kw_only=True):
     mid_extension: int | None = None
 
 
-class StreamStats(Struct, frozen=True, kw_only=True):
-    """What came on a stream so far."""
-
-    packets: int
-    bytes: int
-    lost: int
-    jitter: int
-    """In ticks of the media clock."""
-    keyframe_requests: int
-
-
-class LegStats(Struct, frozen=True, kw_only=True):
-    """What went out on a leg so far."""
-
-    packets: int
-    bytes: int
-    resent: int
-
-
 class EngineCounts(Struct, kw_only=True):
     """Over all peers, since the start."""
 
@@ -139,9 +120,3 @@ class PacketEngine(Protocol):
 
     def levels(self) -> dict[StreamId, int]:
         """The loudest level of each audio stream since the last call, in -dBov: 0 is the loudest, 127 silence."""
-
-    def stream_stats(self, stream: StreamId) -> StreamStats:
-        """Figures of one stream."""
-
-    def leg_stats(self, leg: LegId) -> LegStats:
-        """Figures of one leg."""
