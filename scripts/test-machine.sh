@@ -17,6 +17,7 @@ need() { # PROGRAM PACKAGE
     command -v "$1" >/dev/null || missing="$missing $2"
 }
 need chromium chromium
+need turnserver coturn
 need ip iproute2
 need unshare util-linux
 has_firefox || missing="$missing firefox-esr"

@@ -2,9 +2,9 @@
 The `peerbus` command: what may follow it, and which program that is.
 
 Owns the first word of the command line. Never parses what stands behind it (each program does that itself)
-and never imports the server or the SFU: `serve`, `keys` and `audit` run `python -m peerbus.signaling`, `sfu`
-runs `python -m peerbus.sfu`, and `serve` runs both below a supervisor. Imports only what the command needs, so that
-all of them start quickly.
+and never imports the server or the SFU: `serve`, `keys`, `audit` and `turn-config` run `python -m peerbus.signaling`,
+`sfu` runs `python -m peerbus.sfu`, and `serve` runs both below a supervisor. Imports only what the command needs, so
+that all of them start quickly.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ usage: peerbus <command> [options]
   sfu              run a media worker elsewhere        peerbus sfu --help
   keys             create, list and revoke keys        peerbus keys --help
   audit            who did what with keys              peerbus audit --help
+  turn-config      write the configuration of coturn   peerbus turn-config --help
   chat <link>      join a channel in the terminal      peerbus chat --help
   bot --link <l>   join a call, play and measure       peerbus bot --help
   help [command]   this text, or that of a command
@@ -81,6 +82,11 @@ def _audit(arguments: list[str]) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606 - our own command line, without a shell
 
 
+def _turn_config(arguments: list[str]) -> NoReturn:
+    command = [sys.executable, "-m", "peerbus.signaling", "turn-config", *arguments]
+    os.execv(command[0], command)  # noqa: S606 - our own command line, without a shell
+
+
 def _chat(arguments: list[str]) -> int:
     from peerbus.client.chat import main as chat
 
@@ -111,6 +117,7 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "sfu": _sfu,
     "keys": _keys,
     "audit": _audit,
+    "turn-config": _turn_config,
     "chat": _chat,
     "bot": _bot,
     "--version": _version,

@@ -1,5 +1,5 @@
 """
-`peerbus serve`: the signaling server and the media workers of one machine.
+`peerbus serve`: the signaling server and the media workers of one machine, and coturn if it is asked for.
 
 Owns which processes there are and what each is told. A worker learns where the server is, and its key, from a file that
 the server writes into a folder of this run only (`PEERBUS_WORKER_FILE`): neither ever stands in an argv. Never checks a
@@ -8,8 +8,11 @@ setting: those that make no sense are the server's to refuse, and then there is 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
+import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -26,6 +29,8 @@ _NEW_EPOCH_VARIABLE: Final = "PEERBUS_NEW_EPOCH"
 _DEFAULT_WORKERS: Final = 1
 _DEFAULT_PORT: Final = 7900
 _WORKERS_MAX: Final = 64
+_TURN_PROGRAM: Final = "turnserver"
+_USAGE_CODE: Final = 2
 
 
 class WorkerSettings(NamedTuple):
@@ -41,9 +46,27 @@ def serve(arguments: Sequence[str], grace_ms: int) -> int:
     if "--help" in arguments or "-h" in arguments:
         return supervise([_signaling(arguments)], grace_ms)
     settings = worker_settings(arguments, os.environ)
+    has_turn = wants_turn(arguments, os.environ)
+    if has_turn and shutil.which(_TURN_PROGRAM) is None:
+        sys.stderr.write(
+            f"peerbus: --with-turn needs coturn, and there is no {_TURN_PROGRAM} on this machine "
+            "(Debian: apt-get install coturn)\n"
+        )
+        return _USAGE_CODE
+    if has_turn and _last(arguments, "--turn-port") == "0":
+        arguments = [*arguments, f"--turn-port={_free_port()}"]
     with tempfile.TemporaryDirectory(prefix="peerbus-") as folder:
         os.environ[WORKER_FILE_VARIABLE] = str(Path(folder) / "worker.json")
-        return supervise([_signaling(arguments), *_workers(settings)], grace_ms)
+        turn = [_turn(arguments)] if has_turn else []
+        return supervise([_signaling(arguments), *_workers(settings), *turn], grace_ms)
+
+
+def wants_turn(arguments: Sequence[str], environment: Mapping[str, str]) -> bool:
+    """Whether coturn is to run. A value that makes no sense is the server's to refuse."""
+    given = [argument for argument in arguments if argument in ("--with-turn", "--no-with-turn")]
+    if given:
+        return given[-1] == "--with-turn"
+    return environment.get("PEERBUS_WITH_TURN", "").strip().lower() in ("1", "true", "yes", "on")
 
 
 def worker_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> WorkerSettings:
@@ -67,6 +90,21 @@ def _signaling(arguments: Sequence[str]) -> ChildSpec:
         restart_argv=[*command, *(argument for argument in arguments if argument != _NEW_EPOCH)],
         first_start_only=frozenset({_NEW_EPOCH_VARIABLE}),
     )
+
+
+def _turn(arguments: Sequence[str]) -> ChildSpec:
+    kept = [argument for argument in arguments if argument != _NEW_EPOCH]
+    return ChildSpec(name="turn", argv=[sys.executable, "-m", "peerbus.signaling", "turn-server", *kept])
+
+
+def _free_port() -> int:
+    """One that is free for UDP and TCP."""
+    while True:
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagrams:
+            stream.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                datagrams.bind(stream.getsockname())
+                return int(stream.getsockname()[1])
 
 
 def _workers(settings: WorkerSettings) -> list[ChildSpec]:

@@ -1,5 +1,5 @@
 """
-`python -m peerbus.signaling serve | keys | audit`: the entry point of the signaling process.
+`python -m peerbus.signaling serve | keys | audit | turn-config | turn-server`: the entry point of all of them.
 
 Owns the choice of the command, logging, the event loop and the exit code: 0 after a shutdown that was asked for, 2
 with one line when the server cannot start. Started by the supervisor, and usable by itself.
@@ -21,7 +21,7 @@ from peerbus.signaling.operator_log import escaped, set_up_logging
 EXIT_USAGE: Final = 2
 _GC_THRESHOLDS: Final = (20_000, 20, 50)
 _FILES_WANTED: Final = 65_536
-_USAGE: Final = "usage: python -m peerbus.signaling serve [--help] | keys [--help] | audit [--help]"
+_USAGE: Final = "usage: python -m peerbus.signaling serve | keys | audit | turn-config [--help]"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from peerbus.signaling import audit_command
 
         return audit_command.main(arguments[1:])
+    if command in ("turn-config", "turn-server"):
+        from peerbus.signaling import turn_command
+
+        return (turn_command.main if command == "turn-config" else turn_command.run_server)(arguments[1:])
     if command != "serve":
         sys.stderr.write(_USAGE + "\n")
         return EXIT_USAGE

@@ -25,12 +25,12 @@ DENIED_NETWORKS: Final = (
     *("192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24"),
     *("192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
     *("224.0.0.0/4", "240.0.0.0/4"),
-    # IPv6: unspecified, loopback, and the ranges that have an IPv4 address in them (compatible, mapped, translated,
-    # NAT64, Teredo, 6to4), by which those above could be reached; discard, protocol assignments, documentation,
-    # segment routing, unique local, link-local, site-local, multicast.
-    *("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64"),
-    *("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20", "5f00::/16"),
-    *("fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
+    # IPv6: all of ::/8, which is reserved, and has the unspecified address, loopback, and most ranges that have an IPv4
+    # address in them, by which those above could be reached (compatible, mapped, translated, NAT64). Not by itself:
+    # coturn takes the bounds of the mapped range for all of IPv4. Teredo and 6to4 are others of that kind; discard,
+    # protocol assignments, documentation, AS112, segment routing, unique local, link-local, site-local, multicast.
+    *("::/8", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"),
+    *("5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
 )
 
 
@@ -188,6 +188,9 @@ def _is_special(host: str) -> bool:
 def _range(text: str) -> str:
     network = ipaddress.ip_network(text)
     first, last = network.network_address, network.broadcast_address
+    if network.version == 6 and first.is_unspecified:
+        # To coturn a range from the unspecified address begins below all of IPv4; itself is never relayed to.
+        first += 1
     return str(first) if first == last else f"{first}-{last}"
 
 
