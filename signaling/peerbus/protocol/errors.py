@@ -56,6 +56,8 @@ class ErrorCode(StrEnum):
     OUT_OF_SEQUENCE = "out_of_sequence"
     NOT_FOUND = "not_found"
     NOT_SEALED = "not_sealed"
+    STALE_TERM = "stale_term"
+    PROPOSAL_PENDING = "proposal_pending"
     # Raised by the SDKs themselves, never sent.
     TIMEOUT = "timeout"
     CLOSED = "closed"
@@ -154,6 +156,15 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
     ErrorCode.NOT_FOUND: ErrorInfo(False, 3501, 404, "There is no such thing here."),
     ErrorCode.NOT_SEALED: ErrorInfo(
         False, 3501, 400, "In a sealed channel only sealed messages are sent and read."
+    ),
+    ErrorCode.STALE_TERM: ErrorInfo(
+        False, 3501, 409, "It was said under a term that does not hold; details.term is the one that does."
+    ),
+    ErrorCode.PROPOSAL_PENDING: ErrorInfo(
+        True,
+        3005,
+        409,
+        "Another mode is being proposed already; retry_after_ms says when that ends at the latest.",
     ),
     ErrorCode.TIMEOUT: ErrorInfo(True, 3001, 504, "No answer came in time; it may still have happened."),
     ErrorCode.CLOSED: ErrorInfo(False, 1000, 410, "The connection is closed."),

@@ -147,8 +147,8 @@ class Calls:
         self._now_ms = now_ms
         self._notes: list[str] = []
         self.counters: Final = CallCounters()
-        membership.on_leave = self.left
-        membership.on_admission = self.admitted
+        membership.on_leave.append(self.left)
+        membership.on_admission.append(self.admitted)
 
     # --- what can be looked at --------------------------------------------------------------------------------
 
@@ -168,6 +168,11 @@ class Calls:
             )
             for worker in self._placement.workers
         ]
+
+    @property
+    def can_place(self) -> bool:
+        """Whether a worker can be reached that takes new rooms."""
+        return self._placement.choose(self._reachable()) is not None
 
     @property
     def rooms(self) -> int:

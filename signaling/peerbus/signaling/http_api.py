@@ -244,7 +244,7 @@ class HttpApi:
 
     async def _status(self, request: web.Request) -> web.Response:
         membership = self._server.membership
-        calls = self._server.calls
+        calls, groups = self._server.calls, self._server.groups
         states = {} if calls is None else calls.worker_states()
         # Workers and the channel they are in are not what is asked for.
         services = sum(states.values())
@@ -257,6 +257,7 @@ class HttpApi:
                 "members": len(membership.members) - services,
                 "workers": states.get("ready", 0),
                 "rooms": 0 if calls is None else calls.rooms,
+                "groups": 0 if groups is None else len(groups),
                 "demo": self._config.is_demo_on,
             },
             headers=_NO_STORE,

@@ -18,6 +18,7 @@ from peerbus.protocol.channel import claimed_name
 from peerbus.protocol.codec import Rejected
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Admission, Operation
+from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import (
     Ack,
     Bye,
@@ -61,6 +62,7 @@ from peerbus.signaling.fanout import (
     resolve,
     wanting,
 )
+from peerbus.signaling.groups import REQUEST_BYTES_MAX, Groups
 from peerbus.signaling.log.interface import Appended, AppendResult, Conflict, Page, Range
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
@@ -82,10 +84,14 @@ class Hub:
     No method raises for what a client did: the client is told by an `error` frame.
     """
 
-    def __init__(self, membership: Membership, calls: Calls | None = None) -> None:
+    def __init__(
+        self, membership: Membership, calls: Calls | None = None, groups: Groups | None = None
+    ) -> None:
         self.membership: Final = membership
         self.calls: Final = calls
         """Without it nobody can call here."""
+        self.groups: Final = groups
+        """Without it there are no groups of peers here."""
         self.limits: Final = membership.limits
         self.counters: Final = membership.counters
         self._handlers: Final[dict[type, Callable[[Member, Any, int], None]]] = {
@@ -169,6 +175,15 @@ class Hub:
             if size > SIGNAL_BYTES_MAX:
                 raise ProtocolError(ErrorCode.TOO_LARGE, f"A signal has at most {SIGNAL_BYTES_MAX} bytes.")
             self._calls_here().signal(member, frame, now_ms)
+            return
+        if frame.to is not UNSET and GROUP_AGENT in frame.to:
+            if size > REQUEST_BYTES_MAX:
+                raise ProtocolError(
+                    ErrorCode.TOO_LARGE, f"A request to a group has at most {REQUEST_BYTES_MAX} bytes."
+                )
+            if self.groups is None:
+                raise ProtocolError(ErrorCode.NOT_SUPPORTED)
+            self.groups.request(member, frame, now_ms)
             return
         if frame.sealed is not UNSET or member.channel.mode == SEALED:
             check_message(member.channel.mode, frame)

@@ -69,7 +69,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     mailbox_ttl_ms: int = 2_592_000_000
     append_queue: int = 20_000
     append_queue_bytes: int = 67_108_864
+    # Groups of peers, and what one member of one may ask for; as many at once as in a minute.
+    group_members: int = 100
+    group_enters_per_min: int = 60
+    group_proposals_per_min: int = 12
+    group_vetoes_per_min: int = 3
     # Times.
+    group_host_away_ms: int = 500
     handshake_timeout_ms: int = 10_000
     ping_interval_ms: int = 10_000
     silence_timeout_ms: int = 25_000

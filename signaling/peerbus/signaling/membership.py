@@ -147,9 +147,11 @@ class Membership:
         self._worker_limits: Final = limits.of_worker()
         self._outbox_limits: Final = limits.outbox()
         self._worker_outbox_limits: Final = self._worker_limits.outbox()
-        self.on_leave: Callable[[Member, ErrorCode], None] | None = None
+        self.on_leave: Final[list[Callable[[Member, ErrorCode], None]]] = []
         """Told of every session that has ended, and why."""
-        self.on_admission: Callable[[Member], None] | None = None
+        self.on_away: Final[list[Callable[[Member, int], None]]] = []
+        """Told of every session whose connection is lost, and when."""
+        self.on_admission: Final[list[Callable[[Member], None]]] = []
         """Told of every member that comes back or renews: it may have another credential than before."""
 
     # --- out --------------------------------------------------------------------------------------------
@@ -459,8 +461,8 @@ class Membership:
         self._tell_admission(member)
 
     def _tell_admission(self, member: Member) -> None:
-        if self.on_admission is not None:
-            self.on_admission(member)
+        for tell in self.on_admission:
+            tell(member)
 
     def detached(self, member: Member, connection: Any, now_ms: int) -> None:
         """A connection ended without `bye`; the session waits for its client. Old connections change nothing."""
@@ -485,6 +487,8 @@ class Membership:
     def _away(self, member: Member, now_ms: int) -> None:
         member.session.detach(now_ms)
         self.changed(member)
+        for tell in self.on_away:
+            tell(member, now_ms)
 
     def drain(self, retry_after_ms: Callable[[], int]) -> None:
         """The server is going down: nobody may join, and everyone is told when to come back."""
@@ -516,8 +520,8 @@ class Membership:
             self._channels_of[channel.project] -= 1
             self._resting[channel.key] = channel
             channel.presence_to_tell()  # to nobody
-        if self.on_leave is not None:
-            self.on_leave(member, code)
+        for tell in self.on_leave:
+            tell(member, code)
 
     def _close_connection(
         self,

@@ -15,6 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from peerbus.signaling.calls import Calls
+from peerbus.signaling.groups import Groups
 from peerbus.signaling.server import Server
 
 
@@ -60,6 +61,8 @@ class ServerMetrics(Collector):
         yield CounterMetricFamily("peerbus_errors", "Requests refused.", counters.errors)
         if self._server.calls is not None:
             yield from _of_calls(self._server.calls)
+        if self._server.groups is not None:
+            yield from _of_groups(self._server.groups)
 
 
 def _of_calls(calls: Calls) -> Iterator[Metric]:
@@ -89,4 +92,23 @@ def _of_calls(calls: Calls) -> Iterator[Metric]:
     yield signals
     yield CounterMetricFamily(
         "peerbus_stale_terms", "What workers said of rooms that are not theirs.", counters.stale
+    )
+
+
+def _of_groups(groups: Groups) -> Iterator[Metric]:
+    modes = GaugeMetricFamily("peerbus_groups", "Groups of peers by mode.", labels=["mode"])
+    for mode, count in sorted(groups.modes().items()):
+        modes.add_metric([mode], count)
+    yield modes
+    yield GaugeMetricFamily("peerbus_group_members", "Members of all groups.", groups.members)
+    counters = groups.counters
+    ends = CounterMetricFamily(
+        "peerbus_group_proposals", "Modes that were proposed, by what became of them.", labels=["end"]
+    )
+    ends.add_metric(["switched"], counters.switches)
+    ends.add_metric(["rolled_back"], counters.rolled_back)
+    yield ends
+    yield CounterMetricFamily("peerbus_group_hosts", "How often a member became host.", counters.hosts)
+    yield CounterMetricFamily(
+        "peerbus_stale_renewals", "Renewals of hosts that are not host, or not any more.", counters.stale
     )

@@ -20,6 +20,7 @@ from peerbus.protocol import channel as naming
 from peerbus.protocol.codec import Rejected
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Admission, admit
+from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import ClientFrame, Closing, Connect
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.server import common_version
@@ -38,6 +39,7 @@ from peerbus.signaling.effects import (
     TrimEffect,
 )
 from peerbus.signaling.gate import Gate
+from peerbus.signaling.groups import Groups
 from peerbus.signaling.hub import Hub
 from peerbus.signaling.keyring import Principal
 from peerbus.signaling.keys import KeyStore, KeyStoreError
@@ -113,7 +115,12 @@ class Server:
                 self.membership, self._next_term, was_serving=terms.was_serving, now_ms=_monotonic_ms()
             )
         )
-        self.hub: Final = Hub(self.membership, self.calls)
+        self.groups: Final = (
+            None
+            if self.calls is None
+            else Groups(self.membership, self._next_term, self._has_worker, now_ms=_monotonic_ms())
+        )
+        self.hub: Final = Hub(self.membership, self.calls, self.groups)
         self.log: Final = log
         self.keys: Final = keys
         self.uses: Final = uses
@@ -127,6 +134,8 @@ class Server:
         if self.calls is not None:
             self.sweeps.append(self._sweep_calls)
         self._is_scheduled = False
+        self._groups_timer: asyncio.TimerHandle | None = None
+        self._groups_due_ms = 0
         self._stalled: set[Member] = set()
         # What was read of which mailbox, and is to be taken out of it at the next tick.
         self._read_mail: dict[tuple[ChannelKey, str, frozenset[str] | None], MailRead] = {}
@@ -295,6 +304,11 @@ class Server:
                 self._do(effect)
             except Exception:  # noqa: BLE001  a defect of one must not cost the others their turn
                 _log.exception("could not be done: %s", type(effect).__name__)
+        if self.groups is not None:
+            try:
+                self._flush_groups(self.groups)
+            except Exception:  # noqa: BLE001  as above
+                _log.exception("a group could not be told")
         for member in self.membership.dirty_to_flush(_monotonic_ms()):
             member.is_dirty = False
             try:
@@ -304,6 +318,22 @@ class Server:
                 self.membership.lose(member, ErrorCode.INTERNAL, "", _monotonic_ms(), is_abrupt=True)
         if self.membership.has_effects:
             self.schedule()
+
+    def _flush_groups(self, groups: Groups) -> None:
+        """Leases of hosts end between two ticks, so groups have a timer of their own."""
+        groups.flush(_monotonic_ms())
+        deadline_ms, timer = groups.deadline_ms, self._groups_timer
+        if deadline_ms is None or (timer is not None and self._groups_due_ms <= deadline_ms):
+            return
+        if timer is not None:
+            timer.cancel()
+        wait_s = max(0, deadline_ms - _monotonic_ms()) / 1000
+        self._groups_due_ms = deadline_ms
+        self._groups_timer = self._loop.call_later(wait_s, self._groups_are_due)
+
+    def _groups_are_due(self) -> None:
+        self._groups_timer = None
+        self.schedule()
 
     def _flush(self, member: Member) -> None:
         connection: Connection | None = member.connection
@@ -501,7 +531,7 @@ class Server:
     def _agent_name(self, frame: Connect, principal: Principal, key: ChannelKey, lineage: bytes) -> str:
         is_service = principal.grant.service
         if frame.agent or is_service:
-            if frame.agent in (SFU_AGENT, SERVER_AGENT):
+            if frame.agent in (SFU_AGENT, GROUP_AGENT, SERVER_AGENT):
                 raise ProtocolError(ErrorCode.NAME_INVALID, "That is the name of the server itself.")
             return naming.check_agent_name(frame.agent, service=is_service)
         claim = principal.grant.claim
@@ -569,8 +599,11 @@ class Server:
         try:
             return self._terms.next(lowest)
         except TermsError as error:
-            _log.error("a call could not be placed: %s", error)
-            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "The call could not be placed.") from None
+            _log.error("no term can be given: %s", error)
+            raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "No term could be stored.") from None
+
+    def _has_worker(self) -> bool:
+        return self.calls is not None and self.calls.can_place
 
     def refresh_keys(self) -> None:
         """Takes over what was changed about keys, by whomever, and ends sessions whose credentials are worthless."""
