@@ -1,0 +1,114 @@
+"""Calls of a browser through coturn alone, as `peerbus serve --with-turn` runs it, over UDP, TCP and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Final
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Playwright
+
+from peerbus.client import AgentConnection
+from peerbus.client.webrtc import WebRTCHelper
+from tests.e2e.conftest import CHROMIUM_ARGUMENTS, SLOW_CAMERA, Pages
+from tests.support.server_process import ServerProcess
+from tests.support.turn_server import HOST, RELAY_PORTS, free_port, write_certificate
+
+WAIT_S: Final = 40.0
+
+_CALL: Final = """
+async ([channelName, way]) => {
+  const agent = new AgentConnection();
+  await agent.connect({ channelName, agentName: way, resumeKey: false });
+  const isOfWay = (url) => url.startsWith(way === "turns" ? "turns:" : "turn:") && /tcp$/.test(url) === (way !== "udp");
+  const iceServers = agent.iceServers
+    .map((server) => ({ ...server, urls: server.urls.filter(isOfWay) }))
+    .filter(({ urls }) => urls.length > 0);
+  const connections = [];
+  const Native = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Native {
+    constructor(...given) { super(...given); connections.push(this); }
+  };
+  // Without servers of its own the call uses those of the agent.
+  const given = way === "any" ? {} : { iceServers };
+  const webrtc = new WebRTCHelper(agent, { iceTransportPolicy: "relay", ...given });
+  const heard = new Promise((done) => { webrtc.onDataReceived = (data, name) => done([name, data]); });
+  await webrtc.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: { width: 320, height: 240 } }));
+  await webrtc.sendData({ from: way });
+  const echoed = await heard;
+  const report = await connections.at(-1).getStats();
+  const entries = [...report.values()];
+  const { selectedCandidatePairId } = entries.find(({ type }) => type === "transport");
+  const { candidateType, port, relayProtocol, url } = report.get(report.get(selectedCandidatePairId).localCandidateId);
+  webrtc.close();
+  await agent.disconnect();
+  const hosts = entries.filter((one) => one.type === "local-candidate" && one.candidateType === "host").length;
+  return { echoed, candidateType, port, relayProtocol, url, hosts };
+}
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def trusting(
+    playwright_driver: Playwright, browser_environment: dict[str, str | float | bool]
+) -> AsyncIterator[Browser]:
+    """A Chromium to which every certificate is good, for TURN by TLS."""
+    browser = await playwright_driver.chromium.launch(
+        executable_path="/usr/bin/chromium",
+        chromium_sandbox=False,
+        args=[*CHROMIUM_ARGUMENTS, SLOW_CAMERA, "--ignore-certificate-errors"],
+        env=browser_environment,
+    )
+    yield browser
+    await browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of a server with a media worker and coturn."""
+    folder = tmp_path_factory.mktemp("turned")
+    certificate, key = write_certificate(folder)
+    options = [
+        *("--with-turn", "--turn-port", "0", "--turn-tls-port", str(free_port())),
+        *("--turn-cert", str(certificate), "--turn-key", str(key)),
+        *("--turn-relay-ports", f"{RELAY_PORTS.start}-{RELAY_PORTS.stop - 1}"),
+        *("--sfu-workers", "1", "--sfu-port", "0", "--advertise", HOST),
+    ]
+    with ServerProcess(folder / "data", *options) as server:
+        yield server.next_address()
+        assert server.stop() == 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def echo(address: str) -> AsyncIterator[WebRTCHelper]:
+    """A Python program in the call that sends back what it gets, and comes through coturn itself."""
+    async with AgentConnection(address, "demo") as agent:
+        await agent.connect("turned", "echo")
+        async with WebRTCHelper(agent, ice_transport_policy="relay") as call:
+
+            async def send_back(data: Any, peer: Any) -> None:
+                await call.send_data(data, peer)
+
+            call.on_data_received = send_back
+            yield call
+
+
+@pytest.mark.parametrize("way", ["udp", "tcp", "turns", "any"])
+async def test_a_page_is_in_a_call_through_it(
+    trusting: Browser, new_page: Pages, address: str, echo: WebRTCHelper, way: str
+) -> None:
+    page = await new_page(trusting)
+    await page.goto(f"{address}/")
+    for script in ("web-agent.js", "web-agent.webrtc.js"):
+        await page.add_script_tag(url=f"/sdk/{script}")
+    async with asyncio.timeout(WAIT_S):
+        seen = await page.evaluate(_CALL, ["turned", way])
+    assert seen["echoed"] == ["echo", {"from": way}]
+    assert seen["candidateType"] == "relay"
+    assert seen["port"] in RELAY_PORTS
+    assert seen["hosts"] == 0
+    if way != "any":
+        assert seen["relayProtocol"] == {"turns": "tls"}.get(way, way)
+    assert echo.is_connected
