@@ -50,7 +50,7 @@ window.calls = {
   look() {
     const { webrtc } = window.call;
     return {
-      isConnected: webrtc.isConnected,
+      isConnected: webrtc.isConnected(),
       peers: webrtc.peers.map(({ name }) => name).sort(),
       tracks: webrtc.tracks.map(({ info }) => `${info.peer.name} ${info.publication.media}`).sort(),
     };

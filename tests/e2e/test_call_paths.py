@@ -45,7 +45,7 @@ async def test_media_goes_on_when_the_address_changes(
     browser: Browser, chromium: Browser, paths: Paths, channel: str
 ) -> None:
     ada = await paths.join(browser, channel, "ada")
-    await ada.becomes("call.webrtc.isConnected", True)
+    await ada.becomes("call.webrtc.isConnected()", True)
     hers = paths.proxy.clients
     bob = await paths.join(chromium, channel, "bob")
     await ada.is_shown("bob")

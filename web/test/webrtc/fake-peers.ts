@@ -262,6 +262,7 @@ export class FakeFrameWorker implements FrameWorkerPort {
 export class FakeCallWorld extends FakeWorld implements CallEnvironment {
   readonly peers: FakePeerConnection[] = [];
   readonly frameWorkers: FakeFrameWorker[] = [];
+  hasPeerConnections = true;
   private lastId = 0;
 
   newId(): string {

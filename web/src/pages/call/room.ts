@@ -332,7 +332,7 @@ export class Room {
     });
     this.tellHidden("undecryptable");
     this.tellHidden("not_sealed");
-    byId("alone", HTMLElement).hidden = peers.length > 0 || !webrtc.isConnected;
+    byId("alone", HTMLElement).hidden = peers.length > 0 || !webrtc.isConnected();
     const count = peers.length + 1;
     byId("people-open", HTMLElement).replaceChildren(
       icon("users"),

@@ -21,7 +21,6 @@ import type {
   SendFrame,
 } from "../protocol/frames.gen";
 import { GROUP_AGENT, PEER_DATA_TYPE } from "../protocol/group";
-import { PEER_SIGNALS } from "../protocol/group-shapes.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
 import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
 import { isObject } from "../protocol/shape";
@@ -648,7 +647,7 @@ function isOfPeer({ delivery, type, content }: Message): boolean {
   if (delivery === "durable" || (type !== PEER_DATA_TYPE && type !== SIGNAL_TYPE)) return false;
   if (type === PEER_DATA_TYPE) return content instanceof Uint8Array;
   const kind = isObject(content) ? content["kind"] : undefined;
-  return typeof kind === "string" && Object.hasOwn(PEER_SIGNALS, kind);
+  return typeof kind === "string" && kind.startsWith("peer_");
 }
 
 function asError(error: unknown): ProtocolError {

@@ -42,11 +42,14 @@ export interface CallListener {
   data(message: Incoming, isLossy: boolean): void;
   encryptionChanged(publication: string, state: EncryptionState): void;
   failed(error: ProtocolError): void;
+  /** A data channel has room again. */
+  writable(): void;
 }
 
 export class Call {
   readonly reception = new Reception();
-  readonly publications = new Set<Local>();
+  /** Those of the whole helper. */
+  private publications: Set<Local>;
   readonly outbox = new Outbox();
   readonly encryption: CallEncryption;
   connection: PeerConnection | undefined;
@@ -66,8 +69,10 @@ export class Call {
     environment: CallEnvironment,
     configuration: RTCConfiguration,
     e2ee: boolean | undefined,
+    publications: Set<Local>,
     listener: CallListener,
   ) {
+    this.publications = publications;
     this.agent = agent;
     this.environment = environment;
     this.configuration = configuration;
@@ -145,9 +150,34 @@ export class Call {
     }
   }
 
+  /** The id of the connection that counts; empty if there is none. */
+  get connectionId(): string {
+    return this.negotiation.connection;
+  }
+
+  /** Whether a data channel is open to the SFU. */
+  get isOpen(): boolean {
+    return this.recovery.isUp && this.connection?.buffered(false) !== undefined;
+  }
+
+  /** Sends a data message at once, without waiting in the outbox; there has to be room. */
+  sendNow(bytes: Uint8Array<ArrayBuffer>, isLossy: boolean): void {
+    try {
+      this.connection?.sendData(isLossy, bytes);
+    } catch {
+      // The channel closed just now; whoever wants it to arrive keeps it.
+    }
+  }
+
   /** Ends the waiting for the next attempt. */
   reconnectNow(): void {
     this.follow(this.recovery.wake());
+  }
+
+  /** Leaves the call; what is published goes on elsewhere. */
+  leave(): void {
+    this.publications = new Set();
+    this.close();
   }
 
   close(code = "closed", why = "The call was closed by this side."): void {
@@ -252,7 +282,11 @@ export class Call {
         pathChanged: (path) => isCurrent() && this.pathIs(path),
         broken: () =>
           isCurrent() && this.follow(this.lost("connection_lost", "The SFU closed the connection.")),
-        writable: () => isCurrent() && this.flush(),
+        writable: () => {
+          if (!isCurrent()) return;
+          this.flush();
+          this.listener.writable();
+        },
         received: (bytes, isLossy) => isCurrent() && this.arrived(bytes, isLossy),
       });
     } catch (error) {

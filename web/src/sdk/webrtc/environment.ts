@@ -12,6 +12,8 @@ import { browserFrameWorkerMaker, type FrameWorkerMaker } from "./frame-worker";
 export interface CallEnvironment extends Platform, FrameWorkerMaker {
   /** An id that nobody has used. */
   newId(): string;
+  /** Whether peer connections can be opened at all. */
+  readonly hasPeerConnections: boolean;
   /** Throws `ProtocolError` (`not_supported`) where the browser has none. */
   openPeerConnection(configuration: RTCConfiguration): RTCPeerConnection;
   makeStream(): MediaStream;
@@ -21,6 +23,9 @@ export const browserCallEnvironment: CallEnvironment = {
   ...browserPlatform,
   ...browserFrameWorkerMaker,
   newId: () => toHex(randomBytes(8)),
+  get hasPeerConnections() {
+    return typeof RTCPeerConnection !== "undefined";
+  },
   openPeerConnection(configuration) {
     if (typeof RTCPeerConnection === "undefined") {
       throw new ProtocolError("not_supported", "This browser has no WebRTC, or it is switched off.");

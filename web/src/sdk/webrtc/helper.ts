@@ -1,9 +1,10 @@
 /**
  * `WebRTCHelper`: media and data with everyone in the agent's channel.
  *
- * Owns what users of the SDK see: methods, events, properties. Never decides anything about the connection.
+ * Owns what users of the SDK see: methods, events, properties. Never decides anything about connections: `PeerGroup` does
+ * about the ways between peers, `Call` about the one through the media worker.
  *
- *     const webrtc = new WebRTCHelper(agent);
+ *     const webrtc = new WebRTCHelper(agent, { mode: "mesh" });
  *     webrtc.onTrack = (track, { stream }) => { video.srcObject = stream; };
  *     webrtc.onDataReceived = (data, name) => console.log(name, data);
  *     webrtc.publish(await navigator.mediaDevices.getUserMedia({ audio: true, video: true }));
@@ -18,7 +19,11 @@ import { isObject } from "../protocol/shape";
 import { Call } from "./call";
 import { encodeData, type Incoming } from "./delivery";
 import { browserCallEnvironment, type CallEnvironment } from "./environment";
+import type { Mode, WantedMode } from "./group-follower";
+import { PeerGroup } from "./peer-group";
+import { linkStatsOf, type PeerStats } from "./peer-stats";
 import { isScreen, Local, type LocalPublication, type PublishOptions, sourceOf } from "./publications";
+import { ReceivedTracks } from "./received-tracks";
 import type { ReceptionEvent } from "./reception";
 import type {
   ActiveSpeaker,
@@ -26,18 +31,27 @@ import type {
   DataEvent,
   EncryptionEvent,
   EncryptionState,
+  ModeEvent,
   Peer,
+  PeerState,
+  PeerStateEvent,
   RemotePublication,
   TrackEvent,
   TrackInfo,
 } from "./records";
-import { type CallStats, type Counters, type DataStats, type StatsSubject, statsOf } from "./stats";
-import { Streams } from "./streams";
+import { type Counters, type DataStats, type HelperStats, type StatsSubject, statsOf } from "./stats";
 
 /** What the constructor takes. */
 export interface WebRTCOptions {
-  /** `sfu`: everything goes through the server's media worker. */
-  readonly mode?: "sfu" | undefined;
+  /**
+   * How data and media travel: `mesh` (a connection to each), `relay` (through the signaling server), `datachannel` (data
+   * through the media worker), `sfu` (data and media through it), or `auto`: the server chooses, and goes on choosing. The
+   * first one in the channel says it, later ones take what they find. Left out: a call through the media worker alone,
+   * whose mode can't be switched.
+   */
+  readonly mode?: WantedMode | undefined;
+  /** False: a peer to which no link can be made is not reached by the server meanwhile. */
+  readonly carry?: boolean | undefined;
   /** STUN and TURN servers, instead of those that the server hands out. */
   readonly iceServers?: readonly RTCIceServer[] | undefined;
   /** `relay`: through a TURN server only. */
@@ -54,7 +68,9 @@ export interface WebRTCOptions {
 export interface DataOptions {
   /** Names or identities; everyone else in the call if it is left out. */
   readonly to?: string | readonly string[] | undefined;
-  /** May be lost, comes in no order, and waits for nothing. */
+  /** False: may be lost, comes in no order, and waits for nothing. */
+  readonly reliable?: boolean | undefined;
+  /** The same as `reliable: false`. */
   readonly lossy?: boolean | undefined;
 }
 
@@ -72,13 +88,16 @@ export interface WebRTCEvents {
   readonly encryptionState: EncryptionEvent;
   /** The own publications changed: one was taken, refused or has ended. */
   readonly publications: readonly LocalPublication[];
+  /** A mode holds: the first one, or another. */
+  readonly mode: ModeEvent;
+  /** A peer is reached otherwise than before. */
+  readonly peerState: PeerStateEvent;
   readonly error: ProtocolError;
 }
 
-interface Received {
-  readonly publication: RemotePublication;
-  readonly event: TrackEvent;
-}
+const MODES: readonly WantedMode[] = ["mesh", "host", "relay", "datachannel", "sfu", "auto"];
+
+type TrackCallback = ((track: MediaStreamTrack, info: TrackInfo) => unknown) | null;
 
 /** The call of one agent. It begins by itself as soon as the agent connects, and comes back by itself. */
 export class WebRTCHelper {
@@ -89,14 +108,21 @@ export class WebRTCHelper {
   onPeers: ((peers: readonly Peer[]) => unknown) | null = null;
   onState: ((state: CallState) => unknown) | null = null;
   onEncryptionState: ((state: EncryptionState, publication: RemotePublication) => unknown) | null = null;
+  onModeChange: ((mode: Mode, reason: string) => unknown) | null = null;
+  onPeerState: ((peer: Peer, state: PeerState) => unknown) | null = null;
   onError: ((error: ProtocolError) => unknown) | null = null;
 
   private readonly agent: AgentConnection;
   private readonly environment: CallEnvironment;
   private readonly emitter = new Emitter<WebRTCEvents>();
-  private readonly call: Call;
-  private readonly streams: Streams;
-  private readonly received = new Map<string, Received>();
+  private readonly configuration: RTCConfiguration;
+  private readonly e2ee: boolean | undefined;
+  private readonly published = new Set<Local>();
+  private readonly received: ReceivedTracks;
+  /** The call, where there is no group: without a mode. */
+  private readonly lone: Call | undefined;
+  private readonly group: PeerGroup | undefined;
+  private told = "";
   private lastId = 0;
   private counters: Counters = new Map();
   private figures = { messagesSent: 0, messagesReceived: 0, messagesDropped: 0 };
@@ -107,20 +133,36 @@ export class WebRTCHelper {
     options: WebRTCOptions = {},
     environment: CallEnvironment = browserCallEnvironment,
   ) {
-    const { mode = "sfu", iceServers, iceTransportPolicy, e2ee } = options;
-    if (mode !== "sfu") {
-      throw new ProtocolError("not_supported", `There is no mode "${String(mode)}" here; "sfu" is the one.`);
+    const { mode, iceServers, iceTransportPolicy, e2ee, carry = true } = options;
+    if (mode !== undefined && !MODES.includes(mode)) {
+      throw new ProtocolError("not_supported", `There is no mode "${String(mode)}": ${MODES.join(", ")}.`);
     }
     this.agent = agent;
     this.environment = environment;
-    this.streams = new Streams(() => environment.makeStream());
-    const configuration = {
+    this.e2ee = e2ee;
+    this.configuration = {
       ...(iceServers ? { iceServers: [...iceServers] } : {}),
       ...(iceTransportPolicy ? { iceTransportPolicy } : {}),
     };
-    this.call = new Call(agent, environment, configuration, e2ee, {
-      stateChanged: (state) => this.emitter.emit("state", state, this.onState),
-      received: (events) => this.happened(events),
+    this.received = new ReceivedTracks(() => environment.makeStream(), {
+      began: (event) => this.trackEvent("track", event, this.onTrack),
+      ended: (event) => this.trackEvent("trackEnded", event, this.onTrackEnded),
+    });
+    if (mode === undefined) this.lone = this.openCall();
+    else this.group = this.enterGroup(mode, carry);
+  }
+
+  private openCall(): Call {
+    const { agent, environment, configuration, e2ee } = this;
+    return new Call(agent, environment, configuration, e2ee, this.published, {
+      stateChanged: (state) => {
+        if (this.group) this.group.callChanged();
+        else this.emitter.emit("state", state, this.onState);
+      },
+      received: (events) => {
+        this.happened(events);
+        this.group?.callChanged();
+      },
       speakersChanged: (speakers) => {
         const named = speakers.map(({ participant, level }) => ({
           identity: participant,
@@ -132,6 +174,40 @@ export class WebRTCHelper {
       data: (message, isLossy) => this.arrived(message, isLossy),
       encryptionChanged: (id, state) => this.encryptionChanged(id, state),
       failed: (error) => this.fail(error),
+      writable: () => this.group?.callWritable(),
+    });
+  }
+
+  private enterGroup(mode: WantedMode, carry: boolean): PeerGroup {
+    const { agent, environment } = this;
+    const settings = {
+      agent,
+      environment,
+      mode,
+      carry,
+      configuration: () => ({ iceServers: [...agent.iceServers], ...this.configuration }),
+      publications: this.published,
+      stream: Number.parseInt(environment.newId().slice(-8), 16) || 1,
+      openCall: () => this.openCall(),
+    };
+    return new PeerGroup(settings, {
+      changed: () => this.groupChanged(),
+      peersChanged: () => this.emitter.emit("peers", this.peers, this.onPeers),
+      data: (sender, payload, isLossy) => this.heard(sender, payload, isLossy),
+      modeChanged: (now, reason) => {
+        const assigned = this.onModeChange;
+        this.emitter.emit("mode", { mode: now, reason }, assigned && (() => assigned(now, reason)));
+      },
+      peerState: (identity, name, state) => {
+        const peer = { ...this.peerOf(identity), name };
+        const assigned = this.onPeerState;
+        this.emitter.emit("peerState", { peer, state }, assigned && (() => assigned(peer, state)));
+      },
+      tracksChanged: (identity, tracks) => {
+        this.received.link(this.peerOf(identity), tracks);
+        this.emitter.emit("peers", this.peers, this.onPeers);
+      },
+      failed: (error) => this.fail(error),
     });
   }
 
@@ -139,36 +215,57 @@ export class WebRTCHelper {
 
   /** Where the call stands. */
   get state(): CallState {
-    return this.call.state;
+    return this.group ? this.groupState(this.group) : (this.lone as Call).state;
   }
 
-  get isConnected(): boolean {
-    return this.state.name === "connected";
+  /** Whether the call stands, or with a name or an identity: whether this peer can be reached. */
+  isConnected(peer?: string): boolean {
+    const isUp = this.state.name === "connected";
+    if (peer === undefined || !isUp) return isUp;
+    const { group } = this;
+    return this.peers.some(
+      ({ identity, name }) =>
+        (identity === peer || name === peer) && (!group || group.port.routeOf(identity) !== undefined),
+    );
+  }
+
+  /** How data and media travel now; `undefined` before the group is known. */
+  get mode(): Mode | undefined {
+    return this.group ? this.group.mode : "sfu";
   }
 
   /** Whether what is sent is end-to-end encrypted, and nothing else is shown. */
   get isEncrypted(): boolean {
-    return this.call.encryption.isOn;
+    return this.call?.encryption.isOn ?? this.agent.isSealed;
   }
 
   /** How the end-to-end encryption of somebody's publication stands; only of `open` and `sealed` ones anything comes. */
   encryptionOf(publication: RemotePublication): EncryptionState {
-    return this.call.encryption.stateOf(publication);
+    return this.call?.encryption.stateOf(publication) ?? "open";
   }
 
   /** Everybody else in the call. */
   get peers(): readonly Peer[] {
-    return this.call.reception.peers(this.agent.identity);
+    const inCall = this.call?.reception.peers(this.agent.identity) ?? [];
+    if (!this.group) return inCall;
+    const { others } = this.group.follower;
+    const members = [...others.values()].map(({ identity, name }) => {
+      const linked = this.received.linkedOf(identity);
+      const called = inCall.find((peer) => peer.identity === identity)?.publications ?? [];
+      const isLinked = ({ id }: RemotePublication): boolean => linked.some((one) => one.id === id);
+      return { identity, name, publications: [...linked, ...called.filter((one) => !isLinked(one))] };
+    });
+    return [...members, ...inCall.filter(({ identity }) => !others.has(identity))];
   }
 
   /** What this side publishes, or is about to. */
   get publications(): readonly LocalPublication[] {
-    return [...this.call.publications];
+    return [...this.published];
   }
 
   /** The tracks that are received now. */
   get tracks(): readonly TrackEvent[] {
-    return [...this.received.values()].map(({ event }) => event);
+    return this.received.events;
   }
 
   // --- events --------------------------------------------------------------------------------------------
@@ -212,7 +309,11 @@ export class WebRTCHelper {
   unpublish(publication: LocalPublication): void {
     const local = this.own(publication);
     if (!local) return;
-    this.call.unpublish(local);
+    if (this.call) this.call.unpublish(local);
+    else if (this.published.delete(local)) {
+      local.refused(new ProtocolError("closed", "It was unpublished."));
+    }
+    this.group?.publicationsChanged();
     this.publicationsChanged();
   }
 
@@ -221,7 +322,8 @@ export class WebRTCHelper {
     const local = this.own(publication);
     if (!local || local.isMuted === isMuted) return;
     local.isMuted = isMuted;
-    this.call.mute(local);
+    this.call?.mute(local);
+    this.group?.mesh?.attach(local);
     this.publicationsChanged();
   }
 
@@ -234,45 +336,68 @@ export class WebRTCHelper {
     }
     local.track = track;
     this.watch(local);
-    this.call.connection?.attach(local);
+    this.call?.connection?.attach(local);
+    this.group?.mesh?.attach(local);
   }
 
   // --- data ----------------------------------------------------------------------------------------------
 
   /**
-   * Sends a payload (JSON-shaped, or bytes) to everyone else in the call, or to some.
+   * Sends a payload (JSON-shaped, text or bytes) to everyone else, or to some: names or identities.
    *
    * Need not be awaited, and may be called before the connection stands: it waits then. True: it is on its way; false: a
    * lossy message was dropped. Rejects with a `PeerbusError`: `too_large`, `queue_full`, `unknown_recipient`,
-   * `bad_request`, `closed`.
+   * `bad_request`, `closed`. With a mode a reliable message has at most 64 MiB, one that is not at most 16,000 bytes;
+   * without one at most 64 KiB. `sendData(payload, { to, lossy })` does the same.
    */
-  sendData(payload: unknown, options: DataOptions = {}): Promise<boolean> {
+  sendData(
+    payload: unknown,
+    to?: string | readonly string[] | DataOptions | null,
+    options: DataOptions = {},
+  ): Promise<boolean> {
+    const isPlain = typeof to === "object" && to !== null && !isList(to);
+    const { reliable, lossy, ...rest } = isPlain ? to : { to: to ?? undefined, ...options };
+    return this.transmit(payload, rest.to, lossy ?? !(reliable ?? true));
+  }
+
+  /** Sends a payload to everyone else. */
+  broadcast(payload: unknown, options: Omit<DataOptions, "to"> = {}): Promise<boolean> {
+    return this.sendData(payload, null, options);
+  }
+
+  // --- modes ---------------------------------------------------------------------------------------------
+
+  /**
+   * Has everybody move to another mode, or has the server choose from now on (`auto`).
+   *
+   * Settles once it holds for all. Nothing reliable is lost, doubled or reordered meanwhile. Rejects with a `PeerbusError`
+   * where it was rolled back: `vetoed`, `timeout`, `not_supported`, `no_worker`, `proposal_pending`.
+   */
+  switchMode(mode: WantedMode): Promise<void> {
     return this.outcome((done, failed) => {
-      if (this.state.name === "closed") throw new ProtocolError("closed", "The call is over.");
-      const bytes = encodeData(options.to === undefined ? null : this.identitiesOf(options.to), payload);
-      const settle = (result: boolean | Error): void => {
-        if (result instanceof Error) failed(result);
-        else {
-          this.figures[result ? "messagesSent" : "messagesDropped"] += 1;
-          done(result);
-        }
-      };
-      const nowMs = this.environment.nowMs();
-      if (options.lossy) this.call.outbox.pushLossy({ bytes, settle }, nowMs);
-      else this.call.outbox.pushReliable({ bytes, settle }, nowMs);
-      this.call.flush();
+      if (!MODES.includes(mode)) throw new ProtocolError("not_supported", `There is no mode "${mode}".`);
+      if (!this.group) {
+        throw new ProtocolError(
+          "not_supported",
+          "Only a WebRTCHelper that was made with a mode can switch it.",
+        );
+      }
+      this.group.switchMode(mode).then(done, failed);
     });
   }
 
   // --- the rest ------------------------------------------------------------------------------------------
 
   /** How the call goes, in figures; rates are those since the last time. */
-  async stats(): Promise<CallStats> {
-    const { connection } = this.call;
+  async stats(): Promise<HelperStats> {
+    const { call, group } = this;
+    const connection = call?.connection;
     const report = new Map<string, { id: string; type: string }>();
     for (const entry of (await connection?.report())?.values() ?? []) report.set(entry.id, entry);
-    const frames = await this.call.encryption.counts();
-    const data: DataStats = { ...this.figures, waitingBytes: this.call.outbox.waitingBytes };
+    const frames = await call?.encryption.counts();
+    const data: DataStats = group
+      ? group.port.stats
+      : { ...this.figures, waitingBytes: call?.outbox.waitingBytes ?? 0 };
     const { identity, agentName: name } = this.agent;
     const { stats, counters } = statsOf(
       report.values(),
@@ -284,10 +409,10 @@ export class WebRTCHelper {
           const local = connection?.publicationOn(mid);
           return local && { id: local.id, source: local.source, isMuted: local.isMuted, identity, name };
         },
-        receivedOn: (mid) => this.call.reception.carriedBy(mid),
+        receivedOn: (mid) => call?.reception.carriedBy(mid),
         framesSealedOn: (mid) => frames?.sealed.get(connection?.sealingTransformOn(mid) ?? 0) ?? 0,
         encryptionOf: (id) => {
-          const publication = this.call.reception.publication(id);
+          const publication = call?.reception.publication(id);
           const state = publication ? this.encryptionOf(publication) : "open";
           const { opened = 0, refused = 0 } = frames?.received.get(id) ?? {};
           return { state, opened, refused };
@@ -296,17 +421,21 @@ export class WebRTCHelper {
       this.counters,
     );
     this.counters = counters;
-    return stats;
+    return { ...stats, mode: this.mode, term: group?.follower.state?.term, peers: await this.peerStats() };
   }
 
   /** Ends the waiting for the next attempt to reconnect. */
   reconnectNow(): void {
-    this.call.reconnectNow();
+    this.call?.reconnectNow();
   }
 
   /** Leaves the call for good. The agent stays in its channel, and the published tracks go on. */
   close(): void {
-    this.call.close();
+    if (this.group) this.group.close();
+    else this.lone?.close();
+    const error = new ProtocolError("closed", "The call was closed by this side.");
+    for (const local of this.published) local.refused(error);
+    this.published.clear();
   }
 
   // --- inside --------------------------------------------------------------------------------------------
@@ -323,7 +452,9 @@ export class WebRTCHelper {
       });
       if (source === "screen" && track.contentHint === "") track.contentHint = "detail";
       this.watch(local);
-      this.call.publish(local);
+      this.published.add(local);
+      this.call?.publish(local);
+      this.group?.publicationsChanged();
       this.publicationsChanged();
     });
   }
@@ -337,8 +468,73 @@ export class WebRTCHelper {
   }
 
   private own(publication: LocalPublication): Local | undefined {
-    for (const local of this.call.publications) if (local === publication) return local;
+    for (const local of this.published) if (local === publication) return local;
     return undefined;
+  }
+
+  private get call(): Call | undefined {
+    return this.lone ?? this.group?.call;
+  }
+
+  private transmit(
+    payload: unknown,
+    to: string | readonly string[] | undefined,
+    isLossy: boolean,
+  ): Promise<boolean> {
+    return this.outcome((done, failed) => {
+      if (this.state.name === "closed") throw new ProtocolError("closed", "The call is over.");
+      const settle = (result: boolean | Error): void => {
+        if (result instanceof Error) failed(result);
+        else {
+          this.figures[result ? "messagesSent" : "messagesDropped"] += 1;
+          done(result);
+        }
+      };
+      const identities = to === undefined ? undefined : this.identitiesOf(to);
+      if (this.group) {
+        this.group.send(identities, payload, isLossy, settle);
+        return;
+      }
+      const call = this.lone as Call;
+      const bytes = encodeData(identities ?? null, payload);
+      const nowMs = this.environment.nowMs();
+      if (isLossy) call.outbox.pushLossy({ bytes, settle }, nowMs);
+      else call.outbox.pushReliable({ bytes, settle }, nowMs);
+      call.flush();
+    });
+  }
+
+  private groupState(group: PeerGroup): CallState {
+    const told = { code: "", why: "", retryInMs: 0 };
+    if (group.ended) return { ...told, name: "closed", code: group.ended.code, why: group.ended.message };
+    const { name } = this.agent.state;
+    if (name === "idle") return { ...told, name: "idle" };
+    if (group.isConnected) return { ...told, name: "connected" };
+    const state = group.call?.state;
+    if (state?.name === "connecting" || state?.name === "reconnecting") return state;
+    return { ...told, name: group.mode ? "reconnecting" : "connecting" };
+  }
+
+  private groupChanged(): void {
+    if (!this.group) return;
+    const state = this.groupState(this.group);
+    const mark = JSON.stringify(state);
+    if (mark === this.told) return;
+    this.told = mark;
+    this.emitter.emit("state", state, this.onState);
+  }
+
+  private async peerStats(): Promise<Record<string, PeerStats>> {
+    const { group } = this;
+    const stats: Record<string, PeerStats> = {};
+    for (const { identity } of this.peers) {
+      const link = group?.mesh?.links.get(identity);
+      const report = link ? linkStatsOf([...(await link.report()).values()]) : {};
+      const path = group ? group.port.routeOf(identity)?.name.split("/", 1)[0] : "worker";
+      const state = group ? (group.stateOf(identity) ?? "connected") : "connected";
+      stats[identity] = { state, path: path as PeerStats["path"], ...report };
+    }
+    return stats;
   }
 
   private publicationsChanged(): void {
@@ -369,13 +565,19 @@ export class WebRTCHelper {
     return peer ?? { identity, name: member?.name ?? "", publications: [] };
   }
 
-  private arrived({ sender, payload }: Incoming, isLossy: boolean): void {
+  private arrived(message: Incoming, isLossy: boolean): void {
+    const { sender, payload } = message;
     if (sender === null) {
-      const { code, message, details } = isObject(payload) ? payload : {};
+      const { code, message: text, details } = isObject(payload) ? payload : {};
+      // Whoever has just left is known by the group.
+      if (this.group && code === "unknown_recipient") return;
       const extras = isObject(details) ? { details } : {};
-      this.fail(new ProtocolError(String(code ?? "internal"), String(message ?? ""), extras));
-      return;
-    }
+      this.fail(new ProtocolError(String(code ?? "internal"), String(text ?? ""), extras));
+    } else if (this.group) this.group.callData(message, isLossy);
+    else this.heard(sender, payload, isLossy);
+  }
+
+  private heard(sender: string, payload: unknown, isLossy: boolean): void {
     this.figures.messagesReceived += 1;
     const peer = this.peerOf(sender);
     const assigned = this.onDataReceived;
@@ -389,35 +591,22 @@ export class WebRTCHelper {
   private happened(events: readonly ReceptionEvent[]): void {
     for (const event of events) {
       if (event.event === "peers") this.emitter.emit("peers", this.peers, this.onPeers);
-      else if (event.event === "ended") this.trackEnded(event.id);
+      else if (event.event === "ended") this.received.ended(event.id, "call");
       else this.trackBegan(event.publication, event.mid);
     }
   }
 
   private trackBegan(publication: RemotePublication, mid: string): void {
-    const track = this.call.connection?.trackOf(mid);
-    if (!track) return;
-    const before = this.received.get(publication.id);
-    const stream = this.streams.add(publication, track);
-    if (before) this.trackEnded(publication.id);
-    const info = { publication, peer: this.peerOf(publication.identity), stream };
-    this.received.set(publication.id, { publication, event: { track, info } });
-    const assigned = this.onTrack;
-    this.emitter.emit("track", { track, info }, assigned && (() => assigned(track, info)));
+    const track = this.call?.connection?.trackOf(mid);
+    if (track) this.received.began(publication, track, "call", this.peerOf(publication.identity));
   }
 
-  private trackEnded(id: string): void {
-    const received = this.received.get(id);
-    if (!received) return;
-    this.received.delete(id);
-    const { track, info } = received.event;
-    this.streams.remove(received.publication, track);
-    const assigned = this.onTrackEnded;
-    this.emitter.emit("trackEnded", { track, info }, assigned && (() => assigned(track, info)));
+  private trackEvent(name: "track" | "trackEnded", event: TrackEvent, assigned: TrackCallback): void {
+    this.emitter.emit(name, event, assigned && (() => assigned(event.track, event.info)));
   }
 
   private encryptionChanged(id: string, state: EncryptionState): void {
-    const publication = this.call.reception.publication(id);
+    const publication = this.call?.reception.publication(id);
     if (!publication) return;
     const assigned = this.onEncryptionState;
     const event = { publication, state };
@@ -442,4 +631,8 @@ export class WebRTCHelper {
       if (!(error instanceof ProtocolError) || error.code !== "closed") this.fail(error as ProtocolError);
     });
   }
+}
+
+function isList(value: object): value is readonly string[] {
+  return Array.isArray(value);
 }

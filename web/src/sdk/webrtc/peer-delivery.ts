@@ -22,7 +22,8 @@ export interface Settled {
 
 /** Times are milliseconds of any clock that never goes back. */
 export class PeerDelivery {
-  readonly identity: string;
+  /** The own one, under which others address frames. */
+  identity: string;
   private readonly sending: Sending;
   private readonly senders = new Map<string, Receiving>();
   private readonly asks = new Set<string>();

@@ -6,6 +6,7 @@
 
 import type { Publication } from "../protocol/signals.gen";
 import type { EncryptionState } from "./frame-sealing";
+import type { Mode } from "./group-follower";
 
 export type { EncryptionState };
 
@@ -34,6 +35,21 @@ export interface Peer {
   readonly identity: string;
   readonly name: string;
   readonly publications: readonly RemotePublication[];
+}
+
+/** How a peer of the group is reached: `carried` is by the server, as long as there is no direct link. */
+export type PeerState = "connecting" | "connected" | "carried" | "left";
+
+/** A mode that holds, and why, as listeners of `mode` get it. */
+export interface ModeEvent {
+  readonly mode: Mode;
+  readonly reason: string;
+}
+
+/** How a peer is reached now, as listeners of `peerState` get it. */
+export interface PeerStateEvent {
+  readonly peer: Peer;
+  readonly state: PeerState;
 }
 
 /** What goes with a received track. */

@@ -7,6 +7,8 @@
 
 import type { ReceivedCounts } from "./frame-kernel";
 import type { EncryptionState } from "./frame-sealing";
+import type { Mode } from "./group-follower";
+import type { PeerStats } from "./peer-stats";
 import type { CallStateName, MediaKind, Source } from "./records";
 
 /** How the connection to the SFU goes. */
@@ -97,6 +99,16 @@ export interface CallStats {
   readonly sent: readonly SentStats[];
   readonly received: readonly ReceivedStats[];
   readonly data: DataStats;
+}
+
+/** What `stats()` of the helper gives. */
+export interface HelperStats extends CallStats {
+  /** `undefined` before the group is known. */
+  readonly mode: Mode | undefined;
+  /** Of the mode; `undefined` without a group. */
+  readonly term: number | undefined;
+  /** By identity. */
+  readonly peers: Readonly<Record<string, PeerStats>>;
 }
 
 /** Who is behind an m-line. */

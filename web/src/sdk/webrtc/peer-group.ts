@@ -1,0 +1,609 @@
+/**
+ * This member's part in the group of a channel: it follows the mode that the server says, on one path after the other.
+ *
+ * Owns the present path, the one that is built beside it for a proposal, and those that are given up; when it is ready for a
+ * proposal and when it vetoes; what is said to the server. Decides nothing about links (`mesh`), calls (`call`) or the
+ * order of messages (`peer-delivery`).
+ */
+
+import type { AgentConnection } from "../agent/agent";
+import type { Message } from "../agent/records";
+import { ProtocolError } from "../protocol/errors";
+import { GROUP_AGENT, READY_WITHIN_MS } from "../protocol/group";
+import { GROUP_SIGNALS } from "../protocol/group-shapes.gen";
+import type { GroupProposal, GroupRequest, GroupSignal, ProposalEndedSignal } from "../protocol/groups.gen";
+import { SIGNAL_TYPE } from "../protocol/sfu";
+import type { Call } from "./call";
+import { encodeData, type Incoming } from "./delivery";
+import type { CallEnvironment } from "./environment";
+import { type GroupChange, GroupFollower, type Mode, type WantedMode } from "./group-follower";
+import { MeshPath } from "./mesh-path";
+import { isFrame } from "./peer-frames";
+import type { ReceivedTrack } from "./peer-link";
+import type { Path } from "./peer-path";
+import { PeerPort } from "./peer-port";
+import type { Local } from "./publications";
+import type { PeerState } from "./records";
+import { RelayPath } from "./relay-path";
+import { WorkerPath } from "./worker-path";
+
+/** A path that was given up goes at last, whatever may still be on it. */
+const DRAIN_MS = 5_000;
+const RETRY_MS = 500;
+/** How often a switch is asked for again because the mode had just become another. */
+const STALE_TRIES = 3;
+
+/** What the group needs to know and to use. */
+export interface GroupSettings {
+  readonly agent: AgentConnection;
+  readonly environment: CallEnvironment;
+  readonly mode: WantedMode;
+  /** A peer to which no link can be made is reached by the server meanwhile. */
+  readonly carry: boolean;
+  readonly configuration: () => RTCConfiguration;
+  readonly publications: ReadonlySet<Local>;
+  /** A random number from 1 to 2^32 − 1. */
+  readonly stream: number;
+  readonly openCall: () => Call;
+}
+
+/** Whoever is told what happens in the group. */
+export interface GroupListener {
+  /** It may stand otherwise than before. */
+  changed(): void;
+  peersChanged(): void;
+  data(sender: string, payload: unknown, isLossy: boolean): void;
+  modeChanged(mode: Mode, reason: string): void;
+  peerState(identity: string, name: string, state: PeerState): void;
+  /** What a member sends by its link is this now. */
+  tracksChanged(identity: string, tracks: readonly ReceivedTrack[]): void;
+  failed(error: ProtocolError): void;
+}
+
+interface Way {
+  readonly mode: Mode;
+  readonly path: Path;
+}
+
+/** A path for a proposal. */
+interface Building extends Way {
+  readonly term: number;
+  readonly stopTimer: () => void;
+  isAnswered: boolean;
+}
+
+/** A path that was given up, and whose last frames are still awaited. */
+interface Draining {
+  readonly path: Path;
+  readonly missing: Set<string>;
+  readonly stopTimer: () => void;
+}
+
+interface Switching {
+  readonly mode: WantedMode;
+  readonly done: () => void;
+  readonly failed: (error: ProtocolError) => void;
+}
+
+export class PeerGroup {
+  readonly follower = new GroupFollower();
+  readonly port: PeerPort;
+  /** Why it is over. */
+  ended: ProtocolError | undefined;
+  private readonly settings: GroupSettings;
+  private readonly listener: GroupListener;
+  private readonly relay: RelayPath;
+  private readonly stops: (() => void)[];
+  private current: Way | undefined;
+  private building: Building | undefined;
+  private draining: Draining[] = [];
+  private worker: WorkerPath | undefined;
+  private readonly peerStates = new Map<string, PeerState>();
+  private switching: Switching | undefined;
+  /** What was asked for before the group was known. */
+  private early: (() => void)[] = [];
+  private flushedOn: Path | undefined;
+  private isEntering = false;
+  private isRefreshing = false;
+  /** Something changed since everything was brought in line. */
+  private isStale = false;
+
+  constructor(settings: GroupSettings, listener: GroupListener) {
+    this.settings = settings;
+    this.listener = listener;
+    const { agent, environment, stream } = settings;
+    this.port = new PeerPort(stream, environment, {
+      data: (sender, payload, isLossy) => listener.data(sender, payload, isLossy),
+      flushed: (sender) => this.flushed(sender),
+      failed: (error) => listener.failed(error),
+    });
+    this.relay = new RelayPath(
+      agent,
+      environment,
+      this.pathListener(() => this.relay),
+    );
+    this.stops = [
+      agent.on("signal", (message) => this.signalled(message)),
+      agent.on("connect", ({ isFirst, liveRecovered }) => this.connected(isFirst || !liveRecovered)),
+      agent.on("gap", ({ live }) => live && this.connected(true)),
+      agent.on("state", ({ name, code, why }) => {
+        if (name === "closed") this.end(code || "closed", why || "The agent was disconnected.");
+        else this.refresh();
+      }),
+    ];
+    queueMicrotask(() => agent.isConnected && this.connected(true));
+  }
+
+  // --- what can be asked -----------------------------------------------------------------------------------
+
+  get mode(): Mode | undefined {
+    return this.current?.mode;
+  }
+
+  /** The call through the media worker, while there is one. */
+  get call(): Call | undefined {
+    return this.worker?.call;
+  }
+
+  /** The mesh that counts, or is to be. */
+  get mesh(): MeshPath | undefined {
+    for (const way of [this.current, this.building]) if (way?.path instanceof MeshPath) return way.path;
+    return undefined;
+  }
+
+  /** Whether the present path stands, as far as this side can tell. */
+  get isConnected(): boolean {
+    const { current, settings } = this;
+    if (!current || this.ended) return false;
+    if (current.path instanceof WorkerPath) return current.path.call.isOpen;
+    return current.path !== this.relay || settings.agent.isConnected;
+  }
+
+  stateOf(identity: string): PeerState | undefined {
+    return this.peerStates.get(identity);
+  }
+
+  // --- what the helper asks for ----------------------------------------------------------------------------
+
+  /** Sends to these members, or to everybody else; waits where the group is not known yet. */
+  send(
+    to: readonly string[] | undefined,
+    payload: unknown,
+    isLossy: boolean,
+    settle: (result: boolean | Error) => void,
+  ): void {
+    if (this.ended) throw this.ended;
+    if (!this.current) {
+      this.early.push(() => {
+        try {
+          this.send(to, payload, isLossy, settle);
+        } catch (error) {
+          settle(error as Error);
+        }
+      });
+      return;
+    }
+    const { others } = this.follower;
+    const wanted = to ?? [...others.keys()];
+    this.port.send(
+      wanted.filter((identity) => others.has(identity)),
+      payload,
+      isLossy,
+      settle,
+    );
+    this.sendPlainly(to, payload, isLossy);
+  }
+
+  /** Asks for another mode; settles when it holds for all, or is rolled back. */
+  switchMode(mode: WantedMode): Promise<void> {
+    return new Promise((done, failed) => {
+      if (this.ended) throw this.ended;
+      const begin = (): void => {
+        this.switching?.failed(new ProtocolError("closed", "Another mode was asked for meanwhile."));
+        this.switching = { mode, done, failed };
+        void this.propose(this.switching, STALE_TRIES);
+      };
+      if (this.current) begin();
+      else this.early.push(begin);
+    });
+  }
+
+  /** What is published is other than before. */
+  publicationsChanged(): void {
+    this.mesh?.publicationsChanged();
+    if (this.current) this.enter();
+    this.refresh();
+  }
+
+  close(): void {
+    if (this.ended) return;
+    if (this.follower.state && this.settings.agent.isConnected) this.say({ kind: "exit" });
+    this.end("closed", "The helper was closed by this side.");
+  }
+
+  // --- the server ------------------------------------------------------------------------------------------
+
+  /** `isAnew`: live messages may be missing, of the server and of peers. */
+  private connected(isAnew: boolean): void {
+    if (this.ended) return;
+    if (isAnew || !this.follower.state) {
+      this.enter();
+      for (const identity of this.follower.others.keys()) {
+        if (this.port.routeOf(identity) === this.relay) this.port.renew(identity);
+      }
+    }
+    this.refresh();
+  }
+
+  private enter(): void {
+    if (this.isEntering || this.ended) return;
+    this.isEntering = true;
+    queueMicrotask(() => {
+      this.isEntering = false;
+      const { seen } = this.follower;
+      const { mode, publications, environment } = this.settings;
+      const modes: Mode[] = environment.hasPeerConnections
+        ? ["mesh", "relay", "datachannel", "sfu"]
+        : ["relay"];
+      const has_media = publications.size > 0;
+      this.request({ kind: "enter", mode, modes, has_media, ...(seen ? { seen } : {}) }).catch(
+        ({ code, message, isRetryable, retryAfterMs }: ProtocolError) => {
+          if (code === "unknown_recipient") {
+            this.end("not_supported", `This server has no groups: there is no mode "${mode}".`);
+          } else if (code === "closed" || this.ended) return;
+          else if (isRetryable) environment.startTimer(retryAfterMs || RETRY_MS, () => this.connected(true));
+          else this.end(code, message);
+        },
+      );
+    });
+  }
+
+  private signalled({ sender, content }: Message): void {
+    const kind = (content as { readonly kind?: unknown } | null)?.kind;
+    if (sender !== GROUP_AGENT || typeof kind !== "string" || this.ended) return;
+    // A newer server may say things that are not known here.
+    const shape = Object.hasOwn(GROUP_SIGNALS, kind) ? GROUP_SIGNALS[kind] : undefined;
+    if (!shape) return;
+    try {
+      const signal = shape.read(content, "signal", "json") as GroupSignal;
+      if (signal.kind === "group") this.obey(this.follower.told(signal, this.settings.agent.identity));
+      else if (signal.kind === "proposal_ended") this.obey(this.follower.ended(signal));
+      else this.end(signal.code, signal.message);
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.listener.failed(error);
+    }
+  }
+
+  private request(content: GroupRequest): Promise<unknown> {
+    return this.settings.agent.sendMessage({
+      content,
+      type: SIGNAL_TYPE,
+      to: GROUP_AGENT,
+      delivery: "live",
+      timeoutMs: null,
+    });
+  }
+
+  /** Says what the server knows anyhow soon, or what does not matter any more when it gets lost. */
+  private say(content: GroupRequest): void {
+    this.request(content).catch(({ code, message, isRetryable }: ProtocolError) => {
+      const isLate = code === "stale_term" || code === "not_found" || code === "closed";
+      if (!isLate && !isRetryable) this.listener.failed(new ProtocolError(code, message));
+    });
+  }
+
+  private async propose(switching: Switching, tries: number): Promise<void> {
+    const term = this.follower.state?.term ?? 0;
+    try {
+      await this.request({ kind: "propose", mode: switching.mode, term });
+    } catch (error) {
+      if (this.switching !== switching) return;
+      const problem = error as ProtocolError;
+      if (problem.code === "stale_term" && tries > 1) {
+        // The word of what holds is on its way.
+        this.settings.environment.startTimer(RETRY_MS / 10, () => void this.propose(switching, tries - 1));
+        return;
+      }
+      this.switched(problem);
+      return;
+    }
+    if (switching.mode === "auto" || switching.mode === this.mode) {
+      if (this.switching === switching) this.switched();
+    }
+  }
+
+  private switched(error?: ProtocolError): void {
+    const { switching } = this;
+    this.switching = undefined;
+    if (error) switching?.failed(error);
+    else switching?.done();
+  }
+
+  // --- what the group says ---------------------------------------------------------------------------------
+
+  private obey(changes: readonly GroupChange[]): void {
+    for (const change of changes) this.take(change);
+    if (changes.length > 0) this.refresh();
+  }
+
+  private take(change: GroupChange): void {
+    switch (change.change) {
+      case "entered":
+        this.port.become(this.settings.agent.identity);
+        break;
+      case "joined":
+        this.listener.peersChanged();
+        break;
+      case "left":
+        this.gone(change.member.identity, change.member.name);
+        break;
+      case "mode":
+        this.holds(change.mode, change.term, change.reason);
+        break;
+      case "proposed":
+        this.build(change.proposal);
+        break;
+      case "ended":
+        this.rollBack(change.why);
+        break;
+      case "host":
+        break;
+    }
+  }
+
+  private gone(identity: string, name: string): void {
+    this.port.left(identity);
+    for (const { missing } of this.draining) missing.delete(identity);
+    this.peerStates.delete(identity);
+    this.listener.peerState(identity, name, "left");
+    this.listener.peersChanged();
+  }
+
+  private holds(mode: Mode, term: number, reason: string): void {
+    const { building, current } = this;
+    if (current?.mode === mode && !building) return;
+    const isBuilt = building?.term === term;
+    if (building && !isBuilt) this.drop(building);
+    building?.stopTimer();
+    this.building = undefined;
+    const path = isBuilt ? building.path : this.openPath(mode);
+    this.current = { mode, path };
+    if (current && current.path !== path) this.giveUp(current.path);
+    if (current?.mode === mode) return;
+    this.listener.modeChanged(mode, reason);
+    if (this.switching?.mode === mode) this.switched();
+    for (const action of this.early.splice(0)) action();
+  }
+
+  /** Makes the path of a proposed mode, beside the present one. */
+  private build({ mode, term }: GroupProposal): void {
+    if (mode === "host") {
+      this.say({ kind: "veto", term, reason: "This side has no mode host." });
+      return;
+    }
+    const { environment } = this.settings;
+    const stopTimer = environment.startTimer(READY_WITHIN_MS, () => this.decide(term));
+    this.building = { mode, term, path: this.openPath(mode), stopTimer, isAnswered: false };
+  }
+
+  /** The time is up: with whom the path does not reach it goes another way, or not at all. */
+  private decide(term: number): void {
+    const { building } = this;
+    if (building?.term !== term || building.isAnswered) return;
+    building.isAnswered = true;
+    if (this.settings.carry && building.path instanceof MeshPath) this.say({ kind: "ready", term });
+    else {
+      const missing = this.unreached(building.path).map((identity) => this.nameOf(identity));
+      const reason = `No way in mode ${building.mode} to ${missing.join(", ")}.`;
+      this.say({ kind: "veto", term, reason: reason.slice(0, 200) });
+    }
+  }
+
+  private rollBack(why: ProposalEndedSignal | undefined): void {
+    const { building } = this;
+    this.building = undefined;
+    if (building) this.drop(building);
+    if (why && this.switching?.mode !== why.mode) return;
+    const { code = "timeout", reason = "The proposal came to nothing.", by = "" } = why ?? {};
+    this.switched(new ProtocolError(code, reason, { details: { by } }));
+  }
+
+  private drop({ path, stopTimer }: Building): void {
+    stopTimer();
+    if (path instanceof MeshPath) path.close("rolled back");
+  }
+
+  // --- paths -----------------------------------------------------------------------------------------------
+
+  private openPath(mode: Mode): Path {
+    if (mode === "relay") return this.relay;
+    if (mode !== "mesh") return this.openWorker();
+    const { agent, environment, configuration, publications } = this.settings;
+    const ownOrder = (): number => this.follower.ownOrder;
+    const path: MeshPath = new MeshPath(
+      { agent, environment, configuration, publications, ownOrder },
+      {
+        ...this.pathListener(() => path),
+        reachable: (peer, is_reachable) => this.say({ kind: "report", peer, is_reachable }),
+        tracksChanged: (identity, tracks) => this.listener.tracksChanged(identity, tracks),
+      },
+    );
+    return path;
+  }
+
+  private openWorker(): WorkerPath {
+    this.worker ??= new WorkerPath(this.settings.openCall(), () => this.settings.agent.identity);
+    return this.worker;
+  }
+
+  private pathListener(path: () => Path) {
+    return {
+      received: (sender: string, frame: Uint8Array) => {
+        this.flushedOn = path();
+        this.port.receive(sender, frame);
+      },
+      routesChanged: () => this.refresh(),
+      writable: () => this.port.wake(),
+    };
+  }
+
+  /** A path is left once all others have said that nothing more comes by it. */
+  private giveUp(path: Path): void {
+    if (path === this.relay) return;
+    if (path instanceof MeshPath) path.retire();
+    const missing = new Set(this.follower.others.keys());
+    for (const identity of missing) {
+      const route = path.routeTo(identity);
+      if (route) this.port.flush(route, identity);
+      else missing.delete(identity);
+    }
+    const stopTimer = this.settings.environment.startTimer(DRAIN_MS, () => {
+      missing.clear();
+      this.refresh();
+    });
+    this.draining.push({ path, missing, stopTimer });
+  }
+
+  private flushed(sender: string): void {
+    for (const { path, missing } of this.draining) if (path === this.flushedOn) missing.delete(sender);
+    this.refresh();
+  }
+
+  private endDrained(): void {
+    const drained = this.draining.filter(({ missing }) => missing.size === 0);
+    this.draining = this.draining.filter(({ missing }) => missing.size > 0);
+    for (const { path, stopTimer } of drained) {
+      stopTimer();
+      if (path instanceof MeshPath) path.close("switched");
+    }
+    if (this.needsWorker) this.openWorker();
+    else if (this.worker) {
+      const { worker } = this;
+      this.worker = undefined;
+      worker.close();
+    }
+  }
+
+  private get needsWorker(): boolean {
+    const isWorker = ({ path }: { readonly path: Path }): boolean => path instanceof WorkerPath;
+    const ways = [this.current, this.building, ...this.draining].filter((way) => way !== undefined);
+    if (ways.some(isWorker)) return true;
+    // In the modes that carry no media these go through the media worker.
+    const { state } = this.follower;
+    if (!this.current || this.current.mode === "mesh") return false;
+    return state?.members.some((member) => member.has_media) ?? false;
+  }
+
+  // --- who is reached how ----------------------------------------------------------------------------------
+
+  /** Brings everything in line with what is true now. */
+  private refresh(): void {
+    if (this.ended) return;
+    this.isStale = true;
+    if (this.isRefreshing) return;
+    this.isRefreshing = true;
+    while (this.isStale && !this.ended) {
+      this.isStale = false;
+      this.bringInLine();
+    }
+    this.isRefreshing = false;
+    this.port.wake();
+    this.listener.changed();
+  }
+
+  private bringInLine(): void {
+    const { current, building } = this;
+    const { others } = this.follower;
+    for (const way of [current, building]) way?.path.follow(others);
+    for (const { path, missing } of this.draining) {
+      for (const identity of missing) if (!path.routeTo(identity)) missing.delete(identity);
+    }
+    if (current) for (const identity of others.keys()) this.assign(identity, current.path);
+    if (building && !building.isAnswered && this.unreached(building.path).length === 0) {
+      building.isAnswered = true;
+      this.say({ kind: "ready", term: building.term });
+    }
+    this.endDrained();
+  }
+
+  private assign(identity: string, path: Path): void {
+    let route = path.routeTo(identity);
+    let state: PeerState = route ? "connected" : "connecting";
+    if (!route && this.settings.carry && path.isUnreachable(identity)) {
+      route = this.relay;
+      state = "carried";
+    }
+    this.port.assign(identity, route);
+    if (this.peerStates.get(identity) === state) return;
+    this.peerStates.set(identity, state);
+    this.listener.peerState(identity, this.nameOf(identity), state);
+  }
+
+  private unreached(path: Path): string[] {
+    return [...this.follower.others.keys()].filter((identity) => !path.routeTo(identity));
+  }
+
+  private nameOf(identity: string): string {
+    return this.follower.others.get(identity)?.name ?? identity;
+  }
+
+  // --- the call --------------------------------------------------------------------------------------------
+
+  /** The call stands otherwise than before. */
+  callChanged(): void {
+    this.refresh();
+  }
+
+  callWritable(): void {
+    this.port.wake();
+  }
+
+  /** What came by the call: frames of members, or what somebody sends who is in the call only. */
+  callData({ sender, payload }: Incoming, isLossy: boolean): void {
+    if (sender === null) return;
+    if (payload instanceof Uint8Array && isFrame(payload)) {
+      this.flushedOn = this.worker;
+      this.port.receive(sender, payload);
+    } else this.listener.data(sender, payload, isLossy);
+  }
+
+  /** To whoever is in the call, but not in the group. */
+  private sendPlainly(to: readonly string[] | undefined, payload: unknown, isLossy: boolean): void {
+    const { call } = this;
+    if (!call?.isOpen || !(this.current?.path instanceof WorkerPath)) return;
+    const { others } = this.follower;
+    const strangers = call.reception
+      .peers(this.settings.agent.identity)
+      .map(({ identity }) => identity)
+      .filter((identity) => !others.has(identity) && (to === undefined || to.includes(identity)));
+    if (strangers.length === 0) return;
+    const waiting = { bytes: encodeData(strangers, payload), settle: () => undefined };
+    const nowMs = this.settings.environment.nowMs();
+    if (isLossy) call.outbox.pushLossy(waiting, nowMs);
+    else call.outbox.pushReliable(waiting, nowMs);
+    call.flush();
+  }
+
+  // --- the end ---------------------------------------------------------------------------------------------
+
+  private end(code: string, why: string): void {
+    if (this.ended) return;
+    const error = new ProtocolError(code, why);
+    this.ended = error;
+    for (const stop of this.stops.splice(0)) stop();
+    this.port.close(error);
+    this.switched(error);
+    for (const action of this.early.splice(0)) action();
+    this.building?.stopTimer();
+    for (const { stopTimer } of this.draining) stopTimer();
+    for (const way of [this.current, this.building, ...this.draining]) way?.path.close("left");
+    this.worker?.close();
+    this.relay.close();
+    for (const change of this.follower.out()) {
+      if (change.change === "left")
+        this.listener.peerState(change.member.identity, change.member.name, "left");
+    }
+    this.listener.changed();
+  }
+}
