@@ -104,6 +104,7 @@ export class PeerGroup {
   private early: (() => void)[] = [];
   private flushedOn: Path | undefined;
   private isEntering = false;
+  private wasOpen = false;
   private isRefreshing = false;
   /** Something changed since everything was brought in line. */
   private isStale = false;
@@ -552,11 +553,16 @@ export class PeerGroup {
 
   /** The call stands otherwise than before. */
   callChanged(): void {
+    this.wasOpen = this.call?.isOpen ?? false;
     this.refresh();
   }
 
+  /** A data channel of the call opened, or has room again. */
   callWritable(): void {
-    this.port.wake();
+    const isOpen = this.call?.isOpen ?? false;
+    if (isOpen && !this.wasOpen) this.refresh();
+    else this.port.wake();
+    this.wasOpen = isOpen;
   }
 
   /** What came by the call: frames of members, or what somebody sends who is in the call only. */

@@ -1,0 +1,73 @@
+// A member of a group made with the public SDK in this page, held by a test.
+// Owns what the test can ask for. Needs /sdk/web-agent.js and /sdk/web-agent.webrtc.js.
+
+window.modes = {
+  /** Joins with a mode; notes who comes and goes, what comes and how the mode changes. */
+  async join(channelName, agentName, mode, options = {}) {
+    const agent = new AgentConnection();
+    const { channelPassword, ...rest } = options;
+    const webrtc = new WebRTCHelper(agent, { mode, ...rest });
+    const member = { agent, webrtc, data: [], numbers: {}, changes: [], peers: [], errors: [] };
+    window.member = member;
+    webrtc.onDataReceived = (data, name) => {
+      if (data?.n === undefined) member.data.push([name, modes.gist(data)]);
+      else {
+        member.numbers[name] ??= [];
+        member.numbers[name].push(data.n);
+      }
+    };
+    webrtc.onModeChange = (mode, reason) => member.changes.push([mode, reason]);
+    webrtc.onPeerState = ({ name }, state) => member.peers.push([name, state]);
+    webrtc.onError = ({ code, message }) => member.errors.push([code, message]);
+    await agent.connect({ channelName, agentName, channelPassword, resumeKey: false });
+  },
+
+  /** What a payload is, and enough of it to compare. */
+  gist(data) {
+    if (!(data instanceof Uint8Array)) return data;
+    return ["bytes", data.length, data.reduce((sum, byte) => (sum * 31 + byte) % 1_000_003, 7)];
+  },
+
+  /** So many bytes that are not all the same. */
+  bytes(count) {
+    return Uint8Array.from({ length: count }, (_, at) => (at * 7 + (at >> 8)) % 256);
+  },
+
+  /** The names of everybody who can be reached. */
+  reached() {
+    const { webrtc } = window.member;
+    return webrtc.peers
+      .map(({ name }) => name)
+      .filter((name) => webrtc.isConnected(name))
+      .sort();
+  },
+
+  /** Sends numbers, so many a second, until `stop`. */
+  start(ratePerS) {
+    const { webrtc } = window.member;
+    let sent = 0;
+    const began = performance.now();
+    const timer = setInterval(() => {
+      // A timer that comes late sends what it owes.
+      while (sent < ((performance.now() - began) * ratePerS) / 1000) {
+        sent += 1;
+        webrtc.broadcast({ n: sent });
+      }
+    }, 1000 / ratePerS);
+    window.member.stop = () => {
+      clearInterval(timer);
+      return sent;
+    };
+  },
+
+  /** What came of asking for another mode: "" or the code of the error. */
+  async switch(mode) {
+    try {
+      await window.member.webrtc.switchMode(mode);
+      return "";
+    } catch (error) {
+      if (!(error instanceof peerbus.PeerbusError)) throw error;
+      return `${error.code}: ${error.message}`;
+    }
+  },
+};
