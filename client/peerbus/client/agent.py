@@ -65,6 +65,8 @@ _FRAME_OVERHEAD_BYTES: Final = 16
 _SEALED_OVERHEAD_BYTES: Final = 2 * OVERHEAD_BYTES + MAX_RECIPIENTS * CRYPTO_SESSION_BYTES
 """What an envelope and its retry tag add, at most."""
 _MAX_EARLY: Final = 1_000
+PEER_DATA_TYPE: Final = "peer-data"
+"""The type of messages that carry frames between peers (`webrtc.relay_way`)."""
 
 
 class AgentConnection(Emitter):
@@ -724,6 +726,9 @@ class AgentConnection(Emitter):
             # Part of a call, not of the conversation; nobody else can bear these names.
             self.emit("signal", message)
             return
+        if _is_of_peer(message):
+            self.emit("peer_data" if message.type == PEER_DATA_TYPE else "peer_signal", message)
+            return
         for stream in self._streams:
             stream.put(message)
         self.emit("message", message)
@@ -770,3 +775,14 @@ class AgentConnection(Emitter):
 
     def _tell_error(self, error: Exception) -> None:
         self.emit("error", error)
+
+
+def _is_of_peer(message: Message) -> bool:
+    """Whether another member's `WebRTCHelper` says it to this one's."""
+    if message.delivery == "durable":
+        return False
+    content = message.content
+    if message.type == PEER_DATA_TYPE:
+        return isinstance(content, bytes)
+    kind = content.get("kind") if isinstance(content, dict) and message.type == "signal" else None
+    return isinstance(kind, str) and kind.startswith("peer_")

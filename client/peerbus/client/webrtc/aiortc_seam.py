@@ -195,7 +195,7 @@ def arrived(receiver: RTCRtpReceiver, ssrc: int) -> Arrived:
 
 
 def gather_on_loopback(connection: RTCPeerConnection) -> None:
-    """Adds 127.0.0.1 to the addresses of a connection that has a transceiver; before its first description."""
+    """Adds 127.0.0.1 to the addresses of a connection with a transceiver or data; before its first description."""
     ice = _ice_of(connection)
     gather: Callable[..., Coroutine[Any, Any, list[Any]]] = ice.get_component_candidates
 
@@ -225,6 +225,13 @@ async def path_answers(connection: RTCPeerConnection) -> bool:
     return False
 
 
+def packets_received(connection: RTCPeerConnection) -> int:
+    """How many datagrams came so far over a connection with data; the public report needs a transceiver."""
+    assert connection.sctp is not None
+    report = connection.sctp.transport._get_stats()  # noqa: SLF001 - see above
+    return next((entry.packetsReceived for entry in report.values() if entry.type == "transport"), 0)
+
+
 def path_of(connection: RTCPeerConnection) -> tuple[str, str] | None:
     """The addresses of both ends of the path, with ports; None before there is one."""
     ice = _ice_of(connection)
@@ -236,6 +243,8 @@ def path_of(connection: RTCPeerConnection) -> tuple[str, str] | None:
 
 def _ice_of(connection: RTCPeerConnection) -> Any:
     """The part of a connection that is aioice; everything is bundled on one."""
+    if connection.sctp is not None:
+        return connection.sctp.transport.transport._connection  # noqa: SLF001 - see above
     return connection.getTransceivers()[0].receiver.transport.transport._connection  # noqa: SLF001 - see above
 
 

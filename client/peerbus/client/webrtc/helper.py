@@ -1,10 +1,11 @@
 """
 A call in the channel of an agent: what one publishes, what one receives, and data beside it.
 
-Owns what a user sees, and the connections that follow one another. Never negotiates (`connection`, `negotiation`) and
-never touches a packet (`peer`). The browser SDK has the same names in camelCase.
+Owns what a user sees. Never makes a connection: the call through the SFU alone is `plain_call`, that of a group, in
+whatever mode, `group_call`. The browser SDK has the same names in camelCase.
 
-    async with WebRTCHelper(agent) as call:
+    async with WebRTCHelper(agent, mode="mesh") as call:
+        call.on_data_received = lambda data, peer: print(peer.name, data)
         call.on_track = lambda track: print(track.name, track.kind)
         await call.publish("film.mp4", loop=True)
         await call.send_data({"x": 1})
@@ -13,50 +14,38 @@ never touches a packet (`peer`). The browser SDK has the same names in camelCase
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
-import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, TypeAlias, TypeVar, get_args, overload
-from urllib.parse import urlsplit
-
-import msgspec
+from typing import Any, Final, TypeAlias, TypeVar, get_args, overload
 
 from peerbus.client.agent import AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.events import Callback, Emitter
 from peerbus.client.outcome import Outcome
-from peerbus.client.records import Message
-from peerbus.client.webrtc import negotiation as follows
-from peerbus.client.webrtc.connection import Broken, CallConnection, Surroundings, refusal_error
-from peerbus.client.webrtc.data_port import DataPort
-from peerbus.client.webrtc.delivery import decode_message
+from peerbus.client.webrtc.call_ways import Call, CallParts
 from peerbus.client.webrtc.encryption import CallEncryption
-from peerbus.client.webrtc.ice import IcePolicy, read_servers, setup
-from peerbus.client.webrtc.negotiation import FIRST_SLOTS, Negotiation
+from peerbus.client.webrtc.group_call import MODES, GroupCall
+from peerbus.client.webrtc.ice import IcePolicy
+from peerbus.client.webrtc.ice_choice import IceChoice
+from peerbus.client.webrtc.peer_group import PeerState
+from peerbus.client.webrtc.plain_call import PlainCall
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.publishing import Publishing
 from peerbus.client.webrtc.reception import Reception
-from peerbus.client.webrtc.reconnect import Backoff
 from peerbus.client.webrtc.records import ActiveSpeaker, CallState, Peer
 from peerbus.client.webrtc.remote_track import RemoteTrack
 from peerbus.client.webrtc.sources import source_of
 from peerbus.client.webrtc.stats import CallStats, Rates
 from peerbus.client.webrtc.stats_report import report
+from peerbus.protocol.groups import Mode, WantedMode
 from peerbus.protocol.messages import IceServer
-from peerbus.protocol.session.outputs import Gap, State
-from peerbus.protocol.signals import SFU_AGENT, MediaKind, SfuSignal, Source
+from peerbus.protocol.session.outputs import State
+from peerbus.protocol.signals import MediaKind, Source
 
-Mode: TypeAlias = Literal["sfu", "p2p", "relay", "auto"]
 Recipient: TypeAlias = str | Peer
 Handler = TypeVar("Handler", bound=Callable[..., Any])
-
-SIGNAL: Final = "signal"
-"""The type of messages that carry signals."""
-_GOODBYE_S: Final = 2.0
 
 
 class WebRTCHelper(Emitter):
@@ -66,8 +55,8 @@ class WebRTCHelper(Emitter):
     Events, each also as an attribute (`on_track`, …): `track(RemoteTrack)`, `track_ended(RemoteTrack)`,
     `peers(list[Peer])`, `active_speaker(list[ActiveSpeaker])` with the loudest first, `data(data, Peer)` (as an
     attribute: `on_data_received`), `state(CallState)`, `encryption_state(RemoteTrack)` when `RemoteTrack.encryption`
-    has changed, `error(Exception)`. Handlers are functions or
-    coroutine functions.
+    has changed, `mode_change(mode, reason)`, `peer_state(Peer, "connecting" | "connected" | "carried" | "left")`,
+    `error(Exception)`. Handlers are functions or coroutine functions.
 
     After a loss of the connection it makes another by itself and publishes everything again. A loss of the agent's
     connection alone disturbs nothing.
@@ -80,13 +69,16 @@ class WebRTCHelper(Emitter):
     on_data_received = Callback[Callable[[Any, Peer], Any]]("data")
     on_state = Callback[Callable[[CallState], Any]]("state")
     on_encryption_state = Callback[Callable[[RemoteTrack], Any]]("encryption_state")
+    on_mode_change = Callback[Callable[[Mode, str], Any]]("mode_change")
+    on_peer_state = Callback[Callable[[Peer, PeerState], Any]]("peer_state")
     on_error = Callback[Callable[[Exception], Any]]("error")
 
     def __init__(
         self,
         agent: AgentConnection,
         *,
-        mode: Mode = "sfu",
+        mode: WantedMode | None = None,
+        carry: bool = True,
         ice_servers: Sequence[IceServer | Mapping[str, Any]] | None = None,
         ice_transport_policy: IcePolicy = "all",
         e2ee: bool | None = None,
@@ -94,6 +86,12 @@ class WebRTCHelper(Emitter):
     ) -> None:
         """
         `agent` is connected to the channel of the call, or will be.
+
+        `mode`: how data and media travel, for all who are in the channel with a mode; the first one's holds until
+        `switch_mode`. `mesh`: a connection between every two. `relay`: data over signaling. `datachannel`: data through
+        the SFU. `sfu`: media and data through the SFU. `auto`: what suits the number of members, chosen by the server.
+        Without one it is a call through the SFU that belongs to no group, as everybody's without a mode.
+        `carry`: a peer that the mode's way does not reach is sent its data over signaling meanwhile.
 
         `e2ee`: whether frames are end-to-end encrypted, so that the server can't see or hear them. By default they are
         if the channel is sealed. False switches it off: who has it on is not seen or heard then, and sees and hears
@@ -106,43 +104,40 @@ class WebRTCHelper(Emitter):
         pass included. Reconnecting later never gives up. Raises `PeerbusError` for a mode that there is not.
         """
         super().__init__()
-        if mode not in get_args(Mode):
-            raise PeerbusError(
-                ErrorCode.BAD_REQUEST, f"mode is one of {', '.join(get_args(Mode))}, not {mode!r}."
-            )
-        if mode != "sfu":
-            raise PeerbusError(
-                ErrorCode.NOT_SUPPORTED, f"The mode {mode!r} is not supported yet; leave it out."
-            )
-        if ice_transport_policy not in get_args(IcePolicy):
-            raise PeerbusError(ErrorCode.BAD_REQUEST, "ice_transport_policy is all or relay.")
+        if mode is not None and mode not in get_args(Mode) and mode != "auto":
+            names = ", ".join((*get_args(Mode), "auto"))
+            raise PeerbusError(ErrorCode.BAD_REQUEST, f"mode is one of {names}, not {mode!r}.")
+        if mode is not None and mode != "auto" and mode not in MODES:
+            raise PeerbusError(ErrorCode.NOT_SUPPORTED, f"Python has no mode {mode!r} yet.")
         self._agent: Final = agent
-        self._ice_servers: Final = None if ice_servers is None else read_servers(ice_servers)
-        self._ice_policy: Final[IcePolicy] = ice_transport_policy
-        self._connect_timeout: Final = connect_timeout
         self._state = CallState(name="idle")
-        self._negotiation: Final = Negotiation()
         self._publishing: Final = Publishing(
             on_change=self._publications_changed,
             on_end=self._publication_ended,
             on_error=self._tell_error,
         )
-        self._encryption: Final = CallEncryption(agent, e2ee=e2ee)
-        self._reception: Final = Reception(self.emit, self._encryption)
-        self._data: Final = DataPort(self._tell_error)
+        encryption = CallEncryption(agent, e2ee=e2ee)
+        self._encryption: Final = encryption
+        self._reception: Final = Reception(self.emit, encryption)
+        parts = CallParts(
+            agent=agent,
+            publishing=self._publishing,
+            reception=self._reception,
+            encryption=encryption,
+            ice=IceChoice(agent, ice_servers, ice_transport_policy),
+            connect_timeout=connect_timeout,
+            emit=self.emit,
+            on_state=self._set_state,
+            on_over=self._finish,
+            on_error=self._tell_error,
+        )
+        self._call: Final[Call] = PlainCall(parts) if mode is None else GroupCall(parts, mode, carry=carry)
+        self._negotiation: Final = self._call.sfu.negotiation
         self._rates: Final = Rates()
-        self._backoff: Final = Backoff()
-        self._connection: CallConnection | None = None
         self._connecting: Outcome[WebRTCHelper] | None = None
-        self._running: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._slots: dict[MediaKind, int] = dict(FIRST_SLOTS)
         self._is_wanted = False
-        self._hurry: Final = asyncio.Event()
-        self._ready: asyncio.Event | None = None
-        agent.add_listener(SIGNAL, self._signal_came)
         agent.add_listener("state", self._agent_changed)
-        agent.add_listener("gap", self._agent_missed)
 
     # --- what one can look at -----------------------------------------------------------------------------------
 
@@ -153,8 +148,17 @@ class WebRTCHelper(Emitter):
 
     @property
     def is_connected(self) -> bool:
-        """Whether media and data flow right now."""
+        """Whether media and data flow right now; with whom, `is_connected_to` says."""
         return self._state.name == "connected"
+
+    def is_connected_to(self, peer: Recipient) -> bool:
+        """Whether data flow to and from a peer right now, by name, identity or as it is in `peers`."""
+        return self._call.is_connected_to(peer.identity if isinstance(peer, Peer) else peer)
+
+    @property
+    def mode(self) -> Mode | None:
+        """How data and media travel now; None while that is not known."""
+        return self._call.mode
 
     @property
     def is_encrypted(self) -> bool:
@@ -164,7 +168,7 @@ class WebRTCHelper(Emitter):
     @property
     def peers(self) -> list[Peer]:
         """Everybody else in the call, with what they publish."""
-        return self._reception.peers(self._negotiation, self._agent.identity)
+        return self._call.peers
 
     @property
     def tracks(self) -> list[RemoteTrack]:
@@ -194,7 +198,7 @@ class WebRTCHelper(Emitter):
 
     def reconnect_now(self) -> None:
         """Ends the waiting for the next attempt, for example when the network is known to be back."""
-        self._hurry.set()
+        self._call.reconnect_now()
 
     def close(self) -> asyncio.Task[None]:
         """Leaves the call. Begins at once; done when no connection, task or thread of it is left."""
@@ -286,16 +290,13 @@ class WebRTCHelper(Emitter):
 
     def unpublish(self, publication: Publication) -> Outcome[None]:
         """Ends a publication; done when the SFU was told. Has no effect on one that is over."""
-        work = None
-        if self._publishing.end(publication) and self._connection is not None:
-            work = self._connection.unpublish(publication)
-        return self._told(work)
+        is_there = self._publishing.end(publication)
+        return self._told(self._call.unpublish(publication) if is_there else None)
 
     def mute(self, publication: Publication, muted: bool = True) -> Outcome[None]:
         """Holds a publication back, or lets it go on. Its source keeps running, as a microphone does."""
         publication.feed.is_muted = muted
-        connection = self._connection
-        return self._told(None if connection is None else connection.mute(publication))
+        return self._told(self._call.mute(publication))
 
     # --- data ---------------------------------------------------------------------------------------------------
 
@@ -304,37 +305,56 @@ class WebRTCHelper(Emitter):
         payload: Any,
         to: Recipient | Sequence[Recipient] | None = None,
         *,
+        reliable: bool = True,
         lossy: bool = False,
     ) -> Outcome[bool]:
         """
-        Sends anything that MessagePack knows to everybody else in the call, or to some: names, identities or peers.
+        Sends JSON, text or bytes to everybody else in the call, or to some: names, identities or peers.
 
-        Reliable and in order by default; await it to keep pace (it is done when the message went into the connection,
-        and True). `lossy=True` never waits long: the outcome is False if the message was dropped, because more was
-        sent than goes through in 100 ms. Works before the connection stands; up to 4 MiB wait then.
+        Reliable and in order by default; await it to keep pace (it is done when the message was handed to a connection,
+        and True). `reliable=False` (or `lossy=True`) never waits long: the outcome is False if the message was dropped,
+        because more was sent than goes through in 100 ms. Works before the connection stands.
 
-        Raises `PeerbusError`: `too_large` (64 KiB with the addresses), `unknown_recipient`, `queue_full`, `closed`.
+        Raises `PeerbusError`: `too_large` (64 MiB, lossy 16,000 bytes; without a mode 64 KiB with the addresses),
+        `unknown_recipient`, `queue_full`, `closed`.
         """
         if self._state.name == "closed":
             raise PeerbusError(ErrorCode.CLOSED, "This call is over; make another WebRTCHelper.")
-        outcome = self._data.send(self._identities(to), payload, is_lossy=lossy)
+        names: list[str] | None = None
+        if to is not None:
+            given = [to] if isinstance(to, str | Peer) else list(to)
+            names = [one.identity if isinstance(one, Peer) else one for one in given]
+        outcome = self._call.send(names, payload, is_lossy=lossy or not reliable)
         self._want()
         return outcome
 
+    def broadcast(self, payload: Any, *, reliable: bool = True) -> Outcome[bool]:
+        """Sends to everybody else in the call; see `send_data`."""
+        return self.send_data(payload, reliable=reliable)
+
+    def switch_mode(self, mode: WantedMode) -> Outcome[None]:
+        """
+        Has all members go to another mode; done when it holds. Messages flow meanwhile, and none is lost by it.
+
+        Raises `PeerbusError`: `not_supported` (somebody can't or would not: `details`), `timeout`, `no_worker`,
+        `proposal_pending`, `stale_term`; then all stay where they were.
+        """
+        return self._call.switch_mode(mode)
+
     async def stats(self) -> CallStats:
         """Packets, bytes, losses, delay: everything there is to know about the call at this moment."""
-        now_ms = time.time_ns() // 1_000_000
+        call = self._call
         return await report(
-            now_ms,
+            time.time_ns() // 1_000_000,
             self._state.name,
-            self._connection,
+            call.sfu.connection,
             self._publishing.publications,
             self._reception,
-            self._data.stats,
             self._rates,
+            call,
         )
 
-    # --- inside: connections ------------------------------------------------------------------------------------
+    # --- inside -------------------------------------------------------------------------------------------------
 
     def _want(self) -> None:
         """Joins as soon as the agent is there; a failure that nobody awaits goes to the `error` event."""
@@ -346,100 +366,8 @@ class WebRTCHelper(Emitter):
     def _begin(self) -> None:
         if self._agent.state.name in ("idle", "closed"):
             self._finish(PeerbusError(ErrorCode.BAD_REQUEST, "Connect the agent to a channel first."))
-            return
-        self._ready = asyncio.Event()
-        if self._agent.is_connected:
-            self._ready.set()
-        self._set_state(CallState(name="connecting"))
-        self._running = asyncio.create_task(self._run(), name="peerbus-call")
-        self._running.add_done_callback(self._run_ended)
-
-    async def _run(self) -> None:
-        """One connection after the other, until one ends for good."""
-        loop = asyncio.get_running_loop()
-        gives_up_at = None if self._connect_timeout is None else loop.time() + self._connect_timeout
-        attempt = 0
-        while True:
-            # The ICE servers come with the agent's session.
-            await self._wait_ready()
-            connection = self._connection = CallConnection(
-                self._negotiation,
-                self._publishing.publications,
-                Surroundings(
-                    send=self._send_signal,
-                    wait_ready=self._wait_ready,
-                    on_up=self._is_up,
-                    on_data=self._data_came,
-                    on_refused=self._publication_refused,
-                ),
-                self._encryption,
-                slots=self._slots,
-                ice=setup(await self._fresh_ice_servers(), self._ice_policy, attempt=attempt, has_stun=False),
-                on_loopback=_is_loopback(self._agent.api),
-            )
-            try:
-                broken = await connection.run()
-            finally:
-                attempt = 0 if connection.was_up else attempt + 1
-                self._slots = dict(connection.slots)
-                self._connection = None
-                self._data.pump(None)
-                self._reception.detach()
-            is_joining = self._connecting is not None and not self._connecting.done()
-            is_late = is_joining and gives_up_at is not None and loop.time() >= gives_up_at
-            if broken.is_final or is_late:
-                self._finish(broken.error)
-                return
-            await self._pause(broken)
-
-    def _run_ended(self, running: asyncio.Task[None]) -> None:
-        error = None if running.cancelled() else running.exception()
-        if error is not None:
-            self._finish(
-                PeerbusError(ErrorCode.INTERNAL, f"The call failed: {type(error).__name__}: {error}")
-            )
-
-    async def _pause(self, broken: Broken) -> None:
-        """Before the next connection."""
-        delay_ms = 0 if broken.is_at_once else self._backoff.next_delay_ms(random.random())  # noqa: S311 - no secret
-        name: Literal["connecting", "reconnecting"] = (
-            "reconnecting" if self._state.name in ("connected", "reconnecting") else "connecting"
-        )
-        code, why = broken.error.code.value, broken.error.message
-        self._set_state(CallState(name=name, code=code, why=why, retry_in_ms=delay_ms))
-        self._hurry.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(delay_ms / 1000):
-                await self._hurry.wait()
-        self._set_state(CallState(name=name, code=code, why=why))
-
-    async def _fresh_ice_servers(self) -> list[IceServer]:
-        if self._ice_servers is not None:
-            return self._ice_servers
-        try:
-            return await self._agent.get_ice_servers()
-        except PeerbusError:
-            # The agent tries again; what it has may do until then.
-            return self._agent.ice_servers
-
-    async def _wait_ready(self) -> None:
-        assert self._ready is not None
-        await self._ready.wait()
-
-    async def _send_signal(self, content: dict[str, Any]) -> None:
-        await self._agent.send_message({"content": content}, type=SIGNAL, to=[SFU_AGENT], delivery="live")
-
-    def _is_up(self) -> None:
-        """The connection stands, or has room for data again."""
-        connection = self._connection
-        if connection is None or not connection.is_up:
-            return
-        if self._state.name != "connected":
-            self._backoff.reset()
-            self._set_state(CallState(name="connected"))
-            if self._connecting is not None:
-                self._connecting.succeed(self)
-        self._data.pump(connection.peer)
+        else:
+            self._call.begin()
 
     def _finish(self, error: PeerbusError) -> None:
         """The call is over, by itself or by `close`."""
@@ -448,114 +376,42 @@ class WebRTCHelper(Emitter):
         is_own = error.code is ErrorCode.CLOSED
         was_waiting = self._connecting is not None and not self._connecting.done()
         self._publishing.end_all(error)
-        self._data.close()
-        self._follow(self._negotiation.finish())
-        for event, listener in self._listening():
-            if listener in self._agent.listeners(event):
-                self._agent.remove_listener(event, listener)
+        self._call.end()
+        if self._agent_changed in self._agent.listeners("state"):
+            self._agent.remove_listener("state", self._agent_changed)
         self._set_state(CallState(name="closed", code=error.code.value, why=error.message))
         if self._connecting is not None:
             self._connecting.fail(error, is_expected=is_own)
         if not is_own and not was_waiting:
             self._tell_error(error)
 
-    def _listening(self) -> list[tuple[str, Callable[..., Any]]]:
-        return [(SIGNAL, self._signal_came), ("state", self._agent_changed), ("gap", self._agent_missed)]
-
     async def _close(self) -> None:
-        running, connection = self._running, self._connection
-        if connection is not None and self._agent.is_connected and self._state.name != "closed":
-            try:
-                async with asyncio.timeout(_GOODBYE_S):
-                    await connection.leave()
-            except (PeerbusError, TimeoutError):
-                pass  # The SFU notices by itself.
+        if self._state.name != "closed":
+            await self._call.leave()
         feeds = self._publishing.reading
         self._finish(PeerbusError(ErrorCode.CLOSED, "The call was closed."))
-        if running is not None:
-            running.cancel()
-            await asyncio.wait([running])
+        await self._call.close()
         if feeds:
             await asyncio.wait(feeds)
 
-    # --- inside: what the agent says ------------------------------------------------------------------------------
-
     def _agent_changed(self, state: State) -> None:
         if state.name == "closed":
-            if self._running is not None:
-                self._running.cancel()
             if self._is_wanted:
-                self._finish(
-                    PeerbusError(ErrorCode.CLOSED, f"The agent left the channel. {state.why}".strip())
-                )
-            return
-        if self._ready is None:
-            if self._is_wanted and self._connecting is None:
-                self.connect()
-        elif state.name == "connected":
-            if self._connection is not None and self._encryption.is_renamed():
-                self._connection.rename()
-            self._ready.set()
+                text = f"The agent left the channel. {state.why}".strip()
+                self._finish(PeerbusError(ErrorCode.CLOSED, text))
+        elif self._is_wanted and self._connecting is None:
+            self.connect()
         else:
-            self._ready.clear()
-
-    def _agent_missed(self, gap: Gap) -> None:
-        """Signals may have been lost: an offer without changes has the SFU tell everything again."""
-        if gap.live and self._connection is not None:
-            self._connection.want_offer()
-
-    def _signal_came(self, message: Message) -> None:
-        try:
-            signal: SfuSignal = msgspec.convert(message.content, SfuSignal)
-        except msgspec.ValidationError:
-            return  # Of a newer server.
-        self._follow(self._negotiation.receive(signal, self._agent.identity))
-
-    def _follow(self, events: list[follows.Event]) -> None:
-        for event in events:
-            self._follow_one(event, self._connection)
-
-    def _follow_one(self, event: follows.Event, connection: CallConnection | None) -> None:
-        if isinstance(event, follows.SpeakersChanged):
-            self.emit("active_speaker", self._reception.speakers(self._negotiation, event.speakers))
-        elif isinstance(event, follows.CallersChanged):
-            self.emit("peers", self.peers)
-        elif isinstance(event, follows.TrackStarted | follows.TrackMoved | follows.TrackEnded):
-            self._reception.follow(event, None if connection is None else connection.peer)
-        elif isinstance(event, follows.PublicationChanged):
-            self._reception.update(event.publication)
-        elif connection is None:
-            return
-        elif isinstance(event, follows.Answered):
-            connection.answered(event.sdp)
-        elif isinstance(event, follows.Refused):
-            if event.is_offer:
-                connection.refused(event)
-            elif event.code != ErrorCode.NOT_FOUND:
-                self._tell_error(refusal_error(event.code, event.message, event.details))
-        elif isinstance(event, follows.SlotsWanted):
-            connection.grow(event.counts)
-        elif isinstance(event, follows.Replace):
-            error = PeerbusError(ErrorCode.SERVER_RESTARTING, event.reason)
-            connection.break_off(Broken(error=error, is_final=False))
-        else:
-            connection.break_off(Broken(error=refusal_error(event.code, event.message), is_final=True))
-
-    # --- inside: publications -------------------------------------------------------------------------------------
+            self._call.agent_changed(state)
 
     def _publications_changed(self) -> None:
-        if self._connection is not None:
-            self._connection.want_offer()
+        self._call.publications_changed()
 
     def _publication_ended(self, publication: Publication) -> None:
-        if self._connection is not None:
-            self._told(self._connection.unpublish(publication))
-
-    def _publication_refused(self, publication: Publication, error: PeerbusError) -> None:
-        self._publishing.end(publication, error)
+        self._told(self._call.unpublish(publication))
 
     def _told(self, work: Any) -> Outcome[None]:
-        """The outcome of telling the SFU something; None is nothing to tell."""
+        """The outcome of telling the others something; None is nothing to tell."""
         outcome: Outcome[None] = Outcome(self._tell_error)
         if work is None:
             outcome.succeed(None)
@@ -571,49 +427,13 @@ class WebRTCHelper(Emitter):
         asyncio.create_task(work, name="peerbus-call-signal").add_done_callback(done)
         return outcome
 
-    # --- inside: data ---------------------------------------------------------------------------------------------
-
-    def _data_came(self, data: bytes) -> None:
-        try:
-            message = decode_message(data)
-        except PeerbusError as error:
-            self._tell_error(error)
-            return
-        if message.sender is None:
-            problem = message.payload if isinstance(message.payload, dict) else {}
-            details = problem.get("details")
-            self._tell_error(
-                refusal_error(
-                    str(problem.get("code", ErrorCode.INTERNAL)),
-                    str(problem.get("message", "")),
-                    details if isinstance(details, dict) else None,
-                )
-            )
-            return
-        self._data.received()
-        peer = self._reception.peer(self._negotiation, message.sender)
-        self.emit("data", message.payload, peer)
-
-    def _identities(self, to: Recipient | Sequence[Recipient] | None) -> list[str] | None:
-        """Names and peers as identities; what is neither is left to the SFU, which knows who is there."""
-        if to is None:
-            return None
-        given = [to] if isinstance(to, str | Peer) else list(to)
-        by_name = {peer.name: peer.identity for peer in self.peers}
-        return [one.identity if isinstance(one, Peer) else by_name.get(one, one) for one in given]
-
     def _set_state(self, state: CallState) -> None:
-        if state != self._state:
-            self._state = state
-            self.emit("state", state)
+        if self._state.name == "closed" or state == self._state:
+            return
+        self._state = state
+        if state.name == "connected" and self._connecting is not None:
+            self._connecting.succeed(self)
+        self.emit("state", state)
 
     def _tell_error(self, error: Exception) -> None:
         self.emit("error", error)
-
-
-def _is_loopback(api: str) -> bool:
-    host = urlsplit(api).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

@@ -78,7 +78,15 @@ class Delivery:
 
     def left(self, peer: str) -> None:
         """The peer is gone; what was for it, and what was known of it, is forgotten."""
+        self.left_as_recipient(peer)
+        self.left_as_sender(peer)
+
+    def left_as_recipient(self, peer: str) -> None:
+        """Nothing is kept for the peer any more; what it sent may still be under way by others."""
         self._sending.left(peer)
+
+    def left_as_sender(self, peer: str) -> None:
+        """Nothing that the peer has sent is under way any more."""
         self._senders.pop(peer, None)
 
     def ask(self, peer: str) -> None:

@@ -46,6 +46,8 @@ class PeerPort:
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
         self._sent = self._received = self._dropped = self._refused = 0
+        self._bytes: Final[dict[str, tuple[int, int]]] = {}
+        """Sent to and received from each peer."""
 
     @property
     def stats(self) -> DataStats:
@@ -65,6 +67,10 @@ class PeerPort:
     def unacknowledged(self, peer: str) -> int:
         """How many frames a peer has not acknowledged."""
         return self._delivery.unacknowledged(peer)
+
+    def bytes_of(self, peer: str) -> tuple[int, int]:
+        """How much was sent to a peer and came from it, in frames."""
+        return self._bytes.get(peer, (0, 0))
 
     def way_of(self, peer: str) -> Way | None:
         """By which way a peer is reached; None: it is not."""
@@ -90,6 +96,7 @@ class PeerPort:
     def receive(self, sender: str, frame: bytes) -> None:
         """A frame came, by whichever way."""
         if not self._is_closed:
+            self._count(sender, 0, len(frame))
             self._follow(self._delivery.receive(sender, frame, now_ms()))
             self.wake()
 
@@ -113,6 +120,7 @@ class PeerPort:
         """The peer is gone."""
         self._paths.pop(peer, None)
         self._ways.pop(peer, None)
+        self._bytes.pop(peer, None)
         self._delivery.left(peer)
         self.wake()
 
@@ -157,6 +165,9 @@ class PeerPort:
             done.add(path)
             rooms = way.rooms(path)
             frames = self._delivery.take(path, now, reliable_room=rooms.reliable, lossy_room=rooms.lossy)
+            for one in frames:
+                for recipient in one.to:
+                    self._count(recipient, len(one.frame), 0)
             if frames:
                 way.send(path, frames)
         self._settle()
@@ -172,6 +183,10 @@ class PeerPort:
             elif isinstance(event, Bad):
                 self._refused += 1
                 self._on_error(event.error)
+
+    def _count(self, peer: str, sent: int, received: int) -> None:
+        so_far = self._bytes.get(peer, (0, 0))
+        self._bytes[peer] = (so_far[0] + sent, so_far[1] + received)
 
     def _settle(self) -> None:
         handed, dropped = self._delivery.take_settled()

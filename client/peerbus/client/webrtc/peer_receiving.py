@@ -63,6 +63,9 @@ class Receiving:
         self.ack_due_ms: int | None = None
         self.again_due_ms: int | None = None
         self._retired: Final[deque[int]] = deque(maxlen=_RETIRED_MAX)
+        self._pieces: list[bytes] | None = None
+        """Of the message that is not whole yet; None between two."""
+        self._pieces_bytes = 0
         self._begin(0)
 
     def reliable(self, frame: Reliable, now_ms: int) -> list[Event]:
@@ -183,7 +186,7 @@ class Receiving:
             return Bad(self.sender, error)
 
     def _forget_pieces(self) -> None:
-        self._pieces: list[bytes] | None = None
+        self._pieces = None
         self._pieces_bytes = 0
 
     def _owe_ack(self, now_ms: int) -> None:

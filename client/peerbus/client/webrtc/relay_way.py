@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from peerbus.client.agent import AgentConnection
+from peerbus.client.agent import PEER_DATA_TYPE, AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.records import Ack, Message
 from peerbus.client.webrtc.peer_delivery import Outgoing
@@ -22,8 +22,6 @@ from peerbus.client.webrtc.peer_frames import ACK
 from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
 from peerbus.protocol.groups import GroupMember, Mode
 
-DATA_TYPE: Final = "peer-data"
-"""The type of messages that carry frames."""
 BUNDLE_BYTES: Final = 65_536
 WINDOW_BYTES: Final = 262_144
 """How much may be under way to the server."""
@@ -131,7 +129,7 @@ class RelayWay:
 
         try:
             outcome = self._agent.send_message(
-                _data_of(bundle), type=DATA_TYPE, to=self._to(bundle), delivery="live"
+                _data_of(bundle), type=PEER_DATA_TYPE, to=self._to(bundle), delivery="live"
             )
         except PeerbusError as error:
             self._waiting_bytes -= bundle.size_bytes
@@ -141,7 +139,9 @@ class RelayWay:
 
     def _send_lossy(self, bundle: _Bundle) -> None:
         try:
-            self._agent.send_message(_data_of(bundle), type=DATA_TYPE, to=self._to(bundle), delivery="lossy")
+            self._agent.send_message(
+                _data_of(bundle), type=PEER_DATA_TYPE, to=self._to(bundle), delivery="lossy"
+            )
         except PeerbusError as error:
             if error.code is not ErrorCode.UNKNOWN_RECIPIENT:
                 self._events.on_error(error)

@@ -89,6 +89,23 @@ class DataStats(Struct, frozen=True, kw_only=True):
     """What waits to be sent."""
 
 
+class PeerStats(Struct, frozen=True, kw_only=True):
+    """How one peer of the group is reached."""
+
+    identity: str
+    name: str
+    state: str
+    """`connecting`, `connected` or `carried`, as in `on_peer_state`."""
+    path: str | None
+    """The mode whose way the data take; None while there is none."""
+    round_trip_ms: float | None
+    frames_waiting: int
+    """Reliable frames that it has not acknowledged."""
+    bytes_sent: int
+    bytes_received: int
+    """Frames of data, without what carries them."""
+
+
 class CallStats(Struct, frozen=True, kw_only=True):
     """What `stats()` gives."""
 
@@ -98,6 +115,12 @@ class CallStats(Struct, frozen=True, kw_only=True):
     sent: list[SentStats]
     received: list[ReceivedStats]
     data: DataStats
+    mode: str | None = None
+    """The mode that holds; None while that is not known."""
+    term: int = 0
+    """Of the mode; 0 outside of a group."""
+    peers: list[PeerStats] = []
+    """The others in the group."""
 
 
 class Rates:

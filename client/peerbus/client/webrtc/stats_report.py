@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from peerbus.client.webrtc.call_ways import Call
 from peerbus.client.webrtc.connection import CallConnection
 from peerbus.client.webrtc.peer import SfuPeer
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.reception import Reception
 from peerbus.client.webrtc.records import CallStateName
-from peerbus.client.webrtc.stats import CallStats, ConnectionStats, DataStats, Rates, ReceivedStats, SentStats
+from peerbus.client.webrtc.stats import CallStats, ConnectionStats, Rates, ReceivedStats, SentStats
 
 
 async def report(
@@ -22,8 +23,8 @@ async def report(
     connection: CallConnection | None,
     publications: Sequence[Publication],
     reception: Reception,
-    data: DataStats,
     rates: Rates,
+    call: Call,
 ) -> CallStats:
     """Everything at this moment."""
     sent: list[SentStats] = []
@@ -38,7 +39,16 @@ async def report(
         round_trips = [entry.round_trip_ms for entry in sent if entry.round_trip_ms is not None]
         path = await _path(now_ms, state, connection, min(round_trips, default=None), rates)
     rates.finish()
-    return CallStats(time_ms=now_ms, connection=path, sent=sent, received=received, data=data)
+    return CallStats(
+        time_ms=now_ms,
+        connection=path,
+        sent=sent,
+        received=received,
+        data=call.data_stats,
+        mode=call.mode,
+        term=call.term,
+        peers=call.peer_stats(),
+    )
 
 
 async def _path(
