@@ -28,6 +28,7 @@ usage: peerbus <command> [options]
   audit            who did what with keys              peerbus audit --help
   turn-config      write the configuration of coturn   peerbus turn-config --help
   chat <link>      join a channel in the terminal      peerbus chat --help
+  doctor           test the connection to a server     peerbus doctor --help
   bot --link <l>   join a call, play and measure       peerbus bot --help
   help [command]   this text, or that of a command
   --version        the version
@@ -99,6 +100,12 @@ def _bot(arguments: list[str]) -> int:
     return bot(arguments)
 
 
+def _doctor(arguments: list[str]) -> int:
+    from peerbus.client.doctor.command import main as doctor
+
+    return doctor(arguments)
+
+
 def _version(_arguments: list[str]) -> int:
     from importlib.metadata import version
 
@@ -120,6 +127,7 @@ _COMMANDS: Final[dict[str, Callable[[list[str]], int]]] = {
     "turn-config": _turn_config,
     "chat": _chat,
     "bot": _bot,
+    "doctor": _doctor,
     "--version": _version,
     "-V": _version,
 }

@@ -64,6 +64,8 @@ from peerbus.signaling.uses import UsesError, UseStore
 _log: Final = logging.getLogger("peerbus.signaling")
 
 SERVER_NAME: Final = "peerbus"
+TESTER: Final = "peerbus-doctor/"
+"""With what the `client` of a connection tester's `connect` begins."""
 _STALLED_POLL_S: Final = 0.02
 _TICKS_PER_TIMEOUT: Final = 8
 _TICK_MAX_S: Final = 0.5
@@ -197,6 +199,9 @@ class Server:
             ),
             _monotonic_ms(),
         )
+        if frame.client.startswith(TESTER):
+            # Whoever runs a connection test has the id in the report, and can be helped by what stands around it here.
+            _log.info("connection test of %s, correlation id %s", peer.address or "?", peer.correlation_id)
         self.schedule()
         return member
 

@@ -1,0 +1,142 @@
+"""
+`peerbus doctor`: tests the connection to a server, and says what works and what to do about the rest.
+
+Owns the options, the order of the checks and the exit code: 0, 1 when something fails without which calls or messages
+do not work, 2 for a command line that makes no sense.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Final
+
+from msgspec import structs
+
+from peerbus.client.agent import AgentConnection
+from peerbus.client.api import DEFAULT_API, parse_api
+from peerbus.client.demo_key import fetch_demo_key
+from peerbus.client.doctor.call_checks import Figures, try_call
+from peerbus.client.doctor.facts import Attempt, CallAttempt, Facts, ServerAttempt
+from peerbus.client.doctor.ice_checks import try_servers
+from peerbus.client.doctor.judgement import judge
+from peerbus.client.doctor.report import Circumstances, as_json, as_text
+from peerbus.client.doctor.signaling_checks import try_signaling
+from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.terminal_text import one_line
+from peerbus.client.transport import TransportSettings
+from peerbus.protocol.messages import Connected, IceServer
+from peerbus.protocol.secrets import Secret
+
+CLIENT: Final = f"peerbus-doctor/{version('peerbus')}"
+FAILED_CODE: Final = 1
+_USAGE_CODE: Final = 2
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs one command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="peerbus doctor",
+        description="Tests signaling, STUN, TURN and a call. The key of a project of your own comes from "
+        "PEERBUS_API_KEY; without one the demo project's is used.",
+    )
+    parser.add_argument("--api", default=DEFAULT_API, help="the server's address (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--insecure", action="store_true", help="take any certificate")
+    options = parser.parse_args(argv)
+    try:
+        settings = TransportSettings(parse_api(options.api), "json", not options.insecure, CLIENT)
+    except PeerbusError as error:
+        sys.stderr.write(f"peerbus doctor: {error.message}\n")
+        return _USAGE_CODE
+    facts, correlation_id = asyncio.run(examine(settings, os.environ.get("PEERBUS_API_KEY") or None))
+    around = Circumstances(
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        api=settings.api.base,
+        client=CLIENT,
+        correlation_id=correlation_id,
+    )
+    judgement = judge(facts)
+    if options.json:
+        sys.stdout.write(json.dumps(as_json(around, facts, judgement), indent=2, ensure_ascii=False) + "\n")
+    else:
+        # What a server says may hold anything.
+        text = as_text(around, judgement)
+        sys.stdout.write("".join(f"{one_line(line)}\n" for line in text.splitlines()))
+    return FAILED_CODE if judgement.verdict.status == "fail" else 0
+
+
+async def examine(settings: TransportSettings, api_key: str | None) -> tuple[Facts, str]:
+    """All checks; the correlation id of the first that reached the server, or an empty text."""
+    channel = f"connection-test-{secrets.token_hex(6)}"
+    try:
+        key = await fetch_demo_key(settings) if api_key is None else Secret(api_key)
+    except PeerbusError as error:
+        failed = _failure(error)
+        return Facts(websocket=failed, longpoll=failed), error.correlation_id or ""
+    websocket, connected = await try_signaling("websocket", settings, key, channel)
+    longpoll, by_poll = await try_signaling("longpoll", settings, key, channel)
+    facts = Facts(websocket=websocket, longpoll=longpoll)
+    connected = connected or by_poll
+    if connected is None:
+        return facts, ""
+    found = await try_servers(connected.ice_servers, settings.ssl)
+    facts = structs.replace(facts, servers=found.servers, candidates=found.candidates, nat=found.nat)
+    return await _try_calls(facts, settings, key, channel, connected), connected.correlation_id
+
+
+async def _try_calls(
+    facts: Facts, settings: TransportSettings, key: Secret, channel: str, connected: Connected
+) -> Facts:
+    async with AsyncExitStack() as stack:
+        agents = []
+        try:
+            for name in ("near", "far"):
+                agent = AgentConnection(settings.api.base, key.reveal(), ssl=settings.ssl)
+                await stack.enter_async_context(agent)
+                websocket = facts.websocket is not None and facts.websocket.is_ok
+                await agent.connect(channel, f"{name}-{secrets.token_hex(2)}", use_websocket=websocket)
+                agents.append(agent)
+        except PeerbusError as error:
+            return structs.replace(facts, call=CallAttempt(error=error.message, code=error.code.value))
+        direct = await try_call(agents, [], "all", is_measured=True)
+        relayed = await _try_relay(facts, agents, connected.ice_servers, is_measured=not direct.call.is_ok)
+    best = direct if direct.call.is_ok or relayed is None else relayed
+    return structs.replace(
+        facts,
+        call=direct.call,
+        relay_call=None if relayed is None else relayed.call,
+        mbit_per_s=best.mbit_per_s,
+        quality=best.quality,
+    )
+
+
+async def _try_relay(
+    facts: Facts, agents: Sequence[AgentConnection], servers: Sequence[IceServer], *, is_measured: bool
+) -> Figures | None:
+    """Through the first way of a TURN server that relays; None where there is none at all."""
+    turn: list[ServerAttempt] = [one for one in facts.servers or () if one.url.startswith("turn")]
+    if not turn:
+        return None
+    for one in turn:
+        if one.is_ok:
+            way = [structs.replace(server, urls=[one.url]) for server in servers if one.url in server.urls]
+            return await try_call(agents, way, "relay", is_measured=is_measured)
+    return Figures(CallAttempt(error=turn[0].error, code=turn[0].code))
+
+
+def _failure(error: PeerbusError) -> Attempt:
+    code = "" if error.code is ErrorCode.CONNECT_FAILED else error.code.value
+    return Attempt(error=error.message, code=code)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
