@@ -18,7 +18,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from peerbus.protocol.signals import OfferedTrack
+from peerbus.protocol.signals import MediaKind, OfferedTrack
 
 GROUP_AGENT: Final = "peerbus:group"
 """The name that requests to a group are sent to, and that its signals come from."""
@@ -257,6 +257,8 @@ class PeerWanted(Content, frozen=True, tag="peer_wanted", kw_only=True):
 
     link: LinkId | UnsetType = UNSET
     """The link that is to be described anew; without it, a new one."""
+    media: list[MediaKind] = []
+    """What the answerer sends, or wants to: the offer has a section to receive each of them."""
 
 
 class PeerClose(Content, frozen=True, tag="peer_close", kw_only=True):

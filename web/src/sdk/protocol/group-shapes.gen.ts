@@ -95,6 +95,7 @@ const PeerCandidate = struct("peer_candidate", {
 
 const PeerWanted = struct("peer_wanted", {
   link: optional(text(1, 64)),
+  media: optional(list(literal("audio", "video")), () => []),
 }, "kind");
 
 const PeerClose = struct("peer_close", {

@@ -163,6 +163,7 @@ export interface PeerCandidateSignal {
 export interface PeerWantedSignal {
   readonly kind: "peer_wanted";
   readonly link?: string;
+  readonly media: readonly ("audio" | "video")[];
 }
 
 /** The link is closed on purpose. */
