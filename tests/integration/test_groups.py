@@ -1,4 +1,4 @@
-"""Groups on a real server: over every transport, in a sealed channel, across a restart, with a member that means ill."""
+"""Groups on a real server: over every transport, in a sealed channel, after a restart, with a member that means ill."""
 
 from __future__ import annotations
 
