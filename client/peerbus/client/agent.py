@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 import ssl
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from types import TracebackType
@@ -29,19 +28,20 @@ from peerbus.client.crypto import ChannelKeys, derive_keys, new_lineage_secret, 
 from peerbus.client.demo_key import fetch_demo_key
 from peerbus.client.errors import ErrorCode, PeerbusError, error_of
 from peerbus.client.events import Callback, Emitter
-from peerbus.client.ice_servers import IceServers
+from peerbus.client.ice_renewal import IceRenewal
 from peerbus.client.opening import Opening
 from peerbus.client.options import DEMO_KEY, ConnectOptions, GetApiKey, PollSource, SendOptions
 from peerbus.client.outcome import Outcome
 from peerbus.client.records import Ack, History, Member, Message, Presence, ack_of
+from peerbus.client.requests import Requests
 from peerbus.client.sealed_channel import SealedChannel, SealingCounters
-from peerbus.client.sealing import CRYPTO_SESSION_BYTES, MAX_RECIPIENTS, OVERHEAD_BYTES, SealingKeys
+from peerbus.client.sealing import SealingKeys
 from peerbus.client.session_loop import SessionLoop
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
-from peerbus.client.transport import MAX_SERVER_BYTES, TransportSettings
+from peerbus.client.transport import TransportSettings
 from peerbus.protocol import messages as wire
 from peerbus.protocol.channel import Mode, channel_id, is_name_identity
-from peerbus.protocol.codec import EncodingName, client_codec
+from peerbus.protocol.codec import EncodingName
 from peerbus.protocol.errors import ProtocolError
 from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import (
@@ -60,11 +60,6 @@ from peerbus.protocol.signals import SFU_AGENT
 
 T = TypeVar("T")
 
-_FRAME_OVERHEAD_BYTES: Final = 16
-"""What a request id adds to the size of a frame, at most."""
-_SEALED_OVERHEAD_BYTES: Final = 2 * OVERHEAD_BYTES + MAX_RECIPIENTS * CRYPTO_SESSION_BYTES
-"""What an envelope and its retry tag add, at most."""
-_MAX_EARLY: Final = 1_000
 PEER_DATA_TYPE: Final = "peer-data"
 """The type of messages that carry frames between peers (`webrtc.relay_way`)."""
 
@@ -122,7 +117,7 @@ class AgentConnection(Emitter):
         self._connect_timeout: Final = connect_timeout
         self._ssl: Final = ssl
         self._lineage_secret: Final = new_lineage_secret()
-        self._codec: Final = client_codec(encoding, max_bytes=MAX_SERVER_BYTES)
+        self._requests: Final = Requests(encoding, self._tell_error)
         self._api_base = self._api_text
         self._state = State(name="idle")
         self._channel_name = ""
@@ -133,16 +128,15 @@ class AgentConnection(Emitter):
         self._connecting: Outcome[AgentConnection] | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._early: deque[tuple[Outcome[Any], Callable[[SessionLoop], None]]] = deque()
-        self._outcomes: dict[int, tuple[Outcome[Any], Callable[[Any], Any]]] = {}
-        self._idle: asyncio.Event | None = None
         self._streams: list[MessageStream] = []
         self._sealed: SealedChannel | None = None
         self._opening = Opening(None, self._tell_error)
         self._attributes_session = ""
-        self._ice: Final = IceServers()
-        self._ice_timer: asyncio.TimerHandle | None = None
-        self._ice_asking: Outcome[list[IceServer]] | None = None
+        self._ice: Final = IceRenewal(
+            lambda: self._request(wire.IceServers(id=1), self._ice_told),
+            lambda: self.is_connected,
+            self._tell_error,
+        )
 
     # --- what one can look at -----------------------------------------------------------------------------
 
@@ -214,7 +208,7 @@ class AgentConnection(Emitter):
 
         Empty before the first connect, and where the server has none. See `webrtc.ice` for aiortc's form of them.
         """
-        return list(self._ice.servers)
+        return self._ice.servers
 
     @property
     def members(self) -> list[Member]:
@@ -238,7 +232,7 @@ class AgentConnection(Emitter):
     @property
     def pending(self) -> int:
         """How many requests have no outcome yet, the offline queue included."""
-        return len(self._outcomes) + len(self._early)
+        return self._requests.pending
 
     @property
     def _info(self) -> wire.Connected | None:
@@ -293,7 +287,7 @@ class AgentConnection(Emitter):
             transports = ("longpoll",)
         self._is_sealed = is_sealed
         self._connecting = Outcome(self._tell_error)
-        self._idle = asyncio.Event()
+        self._requests.begin()
         self._session = self._sealed = None
         self._opening = Opening(None, self._tell_error)
         self._attributes_session = ""
@@ -410,13 +404,7 @@ class AgentConnection(Emitter):
 
     def get_ice_servers(self) -> Outcome[list[IceServer]]:
         """The `ice_servers`; asks for new ones first where the credentials have less than half of their time left."""
-        if self._session is not None and self._ice.are_fresh(self._now_ms()):
-            outcome: Outcome[list[IceServer]] = Outcome(self._tell_error)
-            outcome.succeed(self.ice_servers)
-            return outcome
-        if self._ice_asking is None or self._ice_asking.done():
-            self._ice_asking = self._request(wire.IceServers(id=1), self._ice_told)
-        return self._ice_asking
+        return self._ice.get(is_joined=self._session is not None)
 
     def set_attributes(
         self, attributes: Mapping[str, Any], *, private_attributes: Mapping[str, Any] | None = None
@@ -522,9 +510,7 @@ class AgentConnection(Emitter):
             sealer=self._sealed,
         )
         self._session = session
-        while self._early:
-            _, begin = self._early.popleft()
-            begin(session)
+        self._requests.start(session)
         session.start()
 
     def _seal_channel(self, frame: Connect, keys: ChannelKeys, private_attributes: Attributes) -> Connect:
@@ -549,10 +535,10 @@ class AgentConnection(Emitter):
 
     async def _disconnect(self, timeout_s: float) -> None:
         if self._state.name not in ("idle", "closed"):
-            if self._idle is not None and self.pending:
+            if self.pending:
                 try:
                     async with asyncio.timeout(timeout_s):
-                        await self._idle.wait()
+                        await self._requests.wait_idle()
                 except TimeoutError:
                     pass  # What is left fails with `closed`.
             if self._session is None and self._preparing is not None:
@@ -595,79 +581,14 @@ class AgentConnection(Emitter):
     def _request(
         self, frame: ClientFrame, convert: Callable[[Any], T], timeout_ms: int | UnsetType | None = UNSET
     ) -> Outcome[T]:
-        outcome: Outcome[T] = Outcome(self._tell_error)
-        try:
-            size_bytes = len(self._codec.encode(frame)) + _FRAME_OVERHEAD_BYTES
-            if isinstance(frame, wire.Send | wire.Update):
-                size_bytes = self._size_if_sealed(size_bytes)
-        except ProtocolError as error:
-            raise PeerbusError(error.code, error.message) from None
-
-        def note(handle: int) -> None:
-            self._outcomes[handle] = (outcome, convert)
-
-        def begin(session: SessionLoop) -> None:
-            try:
-                session.request(frame, note, size_bytes=size_bytes, timeout_ms=timeout_ms)
-            except ProtocolError as error:
-                outcome.fail(PeerbusError(error.code, error.message))
-
-        if self._state.name in ("idle", "closed"):
-            outcome.fail(PeerbusError(ErrorCode.CLOSED, "Not connected: call connect() first."))
-        elif self._session is not None:
-            begin(self._session)
-        elif len(self._early) >= _MAX_EARLY:
-            outcome.fail(PeerbusError(ErrorCode.QUEUE_FULL))
-        else:
-            self._early.append((outcome, begin))
-        return outcome
-
-    def _size_if_sealed(self, size_bytes: int) -> int:
-        """At most so many bytes when it is sealed. An early one counts as if it were: that is not known yet."""
-        if self._sealed is None and self._session is not None:
-            return size_bytes
-        size_bytes += _SEALED_OVERHEAD_BYTES
-        # Base64 makes four characters of three bytes.
-        return size_bytes * 4 // 3 + 4 if self._encoding == "json" else size_bytes
-
-    def _take_outcome(self, handle: int) -> tuple[Outcome[Any], Callable[[Any], Any]] | None:
-        found = self._outcomes.pop(handle, None)
-        if not self._outcomes and not self._early and self._idle is not None:
-            self._idle.set()
-            self._idle = asyncio.Event()
-        return found
-
-    # --- inside: STUN and TURN servers ------------------------------------------------------------------------
+        # Whether an early one will be sealed is not known yet.
+        may_be_sealed = self._sealed is not None or self._session is None
+        return self._requests.ask(frame, convert, timeout_ms, may_be_sealed=may_be_sealed)
 
     def _ice_told(self, told: wire.Connected | wire.IceServersReply) -> list[IceServer]:
-        expires_in_ms = None if told.ice_expires_in_ms is UNSET else told.ice_expires_in_ms
-        self._ice.told(told.ice_servers, expires_in_ms, self._now_ms())
-        self._plan_ice()
-        self.emit("ice_servers", self.ice_servers)
-        return self.ice_servers
-
-    def _plan_ice(self) -> None:
-        if self._ice_timer is not None:
-            self._ice_timer.cancel()
-            self._ice_timer = None
-        if self._ice.renew_at_ms is not None and self._state.name != "closed":
-            loop = asyncio.get_running_loop()
-            self._ice_timer = loop.call_at((self._ice.renew_at_ms + 1) / 1000, self._renew_ice)
-
-    def _renew_ice(self) -> None:
-        self._ice_timer = None
-        if self.is_connected:
-            self.get_ice_servers().add_done_callback(self._ice_renewed)
-        # Else they come with the next `connected`.
-
-    def _ice_renewed(self, outcome: Outcome[list[IceServer]]) -> None:
-        if not outcome.cancelled() and outcome.exception() is not None:
-            self._ice.failed(self._now_ms())
-            self._plan_ice()
-
-    @staticmethod
-    def _now_ms() -> int:
-        return int(asyncio.get_running_loop().time() * 1000)
+        servers = self._ice.told(told)
+        self.emit("ice_servers", servers)
+        return servers
 
     # --- inside: events -----------------------------------------------------------------------------------------
 
@@ -679,14 +600,9 @@ class AgentConnection(Emitter):
             if message is not None:
                 self._received(message)
         elif isinstance(event, outputs.Done):
-            found = self._take_outcome(event.handle)
-            if found is not None:
-                outcome, convert = found
-                outcome.succeed(convert(event.reply))
+            self._requests.done(event.handle, event.reply)
         elif isinstance(event, outputs.Failed):
-            found = self._take_outcome(event.handle)
-            if found is not None:
-                found[0].fail(error_of(event.error))
+            self._requests.failed(event.handle, error_of(event.error))
         elif isinstance(event, State):
             self._state_told(event)
         elif isinstance(event, outputs.Joined):
@@ -744,12 +660,8 @@ class AgentConnection(Emitter):
     def _closed(self, error: PeerbusError, state: State | None = None) -> None:
         """The session is over; only one that this side closed is no error."""
         session, is_own = self._session, error.code is ErrorCode.CLOSED
-        if self._ice_timer is not None:
-            self._ice_timer.cancel()
-        while self._early:
-            self._early.popleft()[0].fail(PeerbusError(ErrorCode.CLOSED, f"Never sent: {error.message}"))
-        if self._idle is not None:
-            self._idle.set()
+        self._ice.stop()
+        self._requests.end(error)
         for stream in self._streams:
             stream.end(None if is_own else error)
         self._streams = []
