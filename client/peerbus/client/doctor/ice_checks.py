@@ -18,6 +18,7 @@ from aioice import stun, turn
 from aioice.ice import get_host_addresses
 
 from peerbus.client.doctor.facts import Candidates, Nat, ServerAttempt
+from peerbus.client.doctor.judgement import TLS_ERROR
 from peerbus.protocol.messages import IceServer
 
 TIMEOUT_S: Final = 5.0
@@ -84,7 +85,7 @@ async def _try(
         return ServerAttempt(url=url, error=f"No answer within {TIMEOUT_S:.0f} s.")
     except ssl.SSLError as error:
         return ServerAttempt(
-            url=url, error=f"TLS: {getattr(error, 'verify_message', '') or error.reason or error}"
+            url=url, error=f"{TLS_ERROR}{getattr(error, 'verify_message', '') or error.reason or error}"
         )
     except (OSError, ValueError) as error:
         return ServerAttempt(url=url, error=getattr(error, "strerror", None) or str(error))

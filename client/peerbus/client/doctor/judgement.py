@@ -20,6 +20,8 @@ LOSS_PERCENT: Final = 3.0
 JITTER_MS: Final = 30.0
 RTT_MS: Final = 300.0
 MBIT_PER_S: Final = 1.0
+TLS_ERROR: Final = "TLS: "
+"""How an error begins that the certificate is the reason of."""
 _KEY_CODES: Final = frozenset({"unauthorized", "expired", "revoked", "forbidden", "used_up"})
 _CREDENTIAL_CODES: Final = frozenset({"401", "403", "438", "441"})
 
@@ -55,18 +57,14 @@ class Judgement(Struct, frozen=True, kw_only=True):
 def judge(facts: Facts) -> Judgement:
     """What the facts mean."""
     findings = tuple(_findings(facts))
-    causes = [finding for finding in findings if finding.status in ("fail", "warn")]
-    headlines = [*_headlines(facts)]
-    status: Status = "ok"
-    if any(finding.status == "fail" for finding in causes):
-        status = "fail"
-    elif causes:
+    # What fails goes before what could be better.
+    causes = [one for one in findings if one.status == "fail"]
+    status: Status = "fail" if causes else "ok"
+    causes += [one for one in findings if one.status == "warn"]
+    if causes and status == "ok":
         status = "warn"
-    headline = "Everything works."
-    if headlines:
-        headline = headlines[0]
-    elif causes:
-        headline = causes[0].summary
+    headlines = [*_headlines(facts), *(one.summary for one in causes), "Everything works."]
+    headline = headlines[0]
     remedies = tuple(dict.fromkeys(finding.remedy for finding in causes if finding.remedy))
     return Judgement(verdict=Verdict(status=status, headline=headline, remedies=remedies), findings=findings)
 
@@ -86,13 +84,17 @@ def is_udp_blocked(facts: Facts) -> bool:
     """Whether nothing that goes by UDP got through, while the server answers by other ways."""
     udp = [server for server in facts.servers or () if _is_udp(server.url)]
     is_server_there = _worked(facts.websocket) or _worked(facts.longpoll)
-    is_call_lost = facts.call is not None and not facts.call.is_ok and facts.call.code not in _SAID_BY_SERVER
     nobody_answers = all(not server.is_ok and not _is_refused(server) for server in udp)
-    return is_server_there and is_call_lost and bool(udp) and nobody_answers
+    return is_server_there and _is_lost(facts.call) and bool(udp) and nobody_answers
 
 
 _SAID_BY_SERVER: Final = frozenset({"no_worker", *_KEY_CODES})
 """Why a call failed that never came as far as the network."""
+
+
+def _is_lost(call: CallAttempt | None) -> bool:
+    """Whether a call failed on the network."""
+    return call is not None and not call.is_ok and call.code not in _SAID_BY_SERVER
 
 
 def _worked(attempt: Attempt | None) -> bool:
@@ -117,8 +119,18 @@ def _headlines(facts: Facts) -> Iterator[str]:
             yield "UDP is blocked on this network."
     if any(_is_refused(server) for server in facts.servers or ()):
         yield "The TURN server refuses the credential."
+    if facts.call is not None and not facts.call.is_ok:
+        return  # What the call's own line says.
+    turn = [server for server in facts.servers or () if server.url.startswith("turn")]
+    if turn and not any(server.is_ok for server in turn):
+        yield "The TURN server does not answer."
+    elif not all(server.is_ok for server in turn):
+        yield "The TURN server does not answer by every way."
     if facts.camera in ("none", "denied", "busy", "failed"):
         yield _DEVICES["camera"][facts.camera][0]
+    is_slow = facts.mbit_per_s is not None and facts.mbit_per_s < MBIT_PER_S
+    if is_slow or (facts.quality is not None and _is_bad(facts.quality)):
+        yield "The line is slow, or loses too much."
 
 
 # --- one line for each check --------------------------------------------------------------------------------------
@@ -209,7 +221,7 @@ def _servers(facts: Facts) -> Iterator[Finding]:
     if not any(server.url.startswith("turn") for server in servers):
         yield _finding(
             "turn",
-            "warn" if facts.call is not None and not facts.call.is_ok else "skipped",
+            "warn" if _is_lost(facts.call) else "skipped",
             "The server has no TURN server to offer.",
             "Who is in a network that lets no UDP out needs one: `peerbus serve --with-turn`, turn-config/README.md.",
         )
@@ -234,6 +246,14 @@ def _server(server: ServerAttempt, *, is_relayed: bool, is_udp_blocked: bool) ->
         )
     if is_udp_blocked and _is_udp(server.url):
         return _failed(check, "warn", server, "No answer: UDP does not get through.", _UDP_REMEDY)
+    if server.error.startswith(TLS_ERROR):
+        return _failed(
+            check,
+            "warn",
+            server,
+            "Its certificate is not taken.",
+            "Give coturn a certificate for its own name that is trusted and has not ended: --turn-cert and --turn-key.",
+        )
     status: Status = "warn" if is_relayed or not server.url.startswith("turn") else "fail"
     return _failed(
         check,
@@ -341,7 +361,7 @@ def _call_summary(call: CallAttempt) -> str:
 
 
 def _throughput(mbit_per_s: float) -> Finding:
-    text = f"{mbit_per_s:.1f} Mb/s by data channel, there."
+    text = f"{mbit_per_s:.1f} Mb/s by data channel."
     if mbit_per_s >= MBIT_PER_S:
         return _finding("throughput", "ok", text)
     return _finding(
@@ -352,10 +372,19 @@ def _throughput(mbit_per_s: float) -> Finding:
     )
 
 
+def _lost_percent(quality: Quality) -> float:
+    return 100 * (quality.sent - quality.received) / max(1, quality.sent)
+
+
+def _is_bad(quality: Quality) -> bool:
+    is_late = quality.jitter_ms > JITTER_MS or quality.rtt_ms > RTT_MS
+    return is_late or _lost_percent(quality) > LOSS_PERCENT
+
+
 def _quality(quality: Quality) -> Finding:
-    lost = 100 * (1 - quality.received / quality.sent) if quality.sent else 0.0
-    text = f"{lost:.1f} % lost, {quality.rtt_ms:.0f} ms there and back, {quality.jitter_ms:.0f} ms jitter."
-    if lost > LOSS_PERCENT or quality.jitter_ms > JITTER_MS or quality.rtt_ms > RTT_MS:
+    delay = f"{quality.rtt_ms:.0f} ms there and back, {quality.jitter_ms:.0f} ms jitter"
+    text = f"{_lost_percent(quality):.1f} % lost, {delay}."
+    if _is_bad(quality):
         remedy = (
             "Calls will stutter: use a cable or stand nearer to the access point, and end other downloads."
         )

@@ -47,11 +47,12 @@ def as_text(around: Circumstances, judgement: Judgement) -> str:
 def as_json(around: Circumstances, facts: Facts, judgement: Judgement) -> dict[str, Any]:
     """For programs."""
     document: dict[str, Any] = msgspec.to_builtins(
-        {"report": 1, "circumstances": around, **structs_of(judgement), "facts": facts}
+        {
+            "report": 1,
+            "circumstances": around,
+            "verdict": judgement.verdict,
+            "findings": judgement.findings,
+            "facts": facts,
+        }
     )
     return document
-
-
-def structs_of(judgement: Judgement) -> dict[str, Any]:
-    """Verdict and findings."""
-    return {"verdict": judgement.verdict, "findings": judgement.findings}
