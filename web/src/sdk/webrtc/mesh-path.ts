@@ -59,6 +59,7 @@ export class MeshPath implements Path {
   private readonly spokes = new Map<string, Spoke>();
   private readonly stops: (() => void)[];
   private isRetired = false;
+  private isAnnounced = false;
   private isClosed = false;
 
   constructor(settings: MeshSettings, listener: MeshListener) {
@@ -113,10 +114,18 @@ export class MeshPath implements Path {
 
   // --- media -----------------------------------------------------------------------------------------------
 
+  /** What comes by the links takes the place of what comes another way. */
+  announce(): void {
+    this.isAnnounced = true;
+    for (const spoke of this.spokes.values()) {
+      if (spoke.link && spoke.said.length > 0) this.tell(spoke, spoke.link);
+    }
+  }
+
   /** What this side publishes is other than before. */
   publicationsChanged(): void {
     for (const spoke of this.spokes.values()) {
-      if (spoke.link?.publish(this.settings.publications)) this.obey(spoke, spoke.machine.want());
+      if (spoke.link?.publish(this.settings.publications)) this.renegotiate(spoke);
     }
   }
 
@@ -124,8 +133,13 @@ export class MeshPath implements Path {
   attach(local: Local): void {
     for (const spoke of this.spokes.values()) {
       spoke.link?.attach(local);
-      this.obey(spoke, spoke.machine.want());
+      if (spoke.link) this.renegotiate(spoke);
     }
+  }
+
+  private renegotiate(spoke: Spoke): void {
+    const media = [...this.settings.publications].map((local) => local.media);
+    this.obey(spoke, spoke.machine.want(media));
   }
 
   /** The links that stand, by the identity of the other side. */
@@ -221,6 +235,9 @@ export class MeshPath implements Path {
         this.listener.reachable(identity, step.isReachable);
         this.listener.routesChanged();
         break;
+      case "expect":
+        this.work(spoke, (link) => Promise.resolve(link.expect(step.media)));
+        break;
       case "offer":
         this.work(spoke, async (link, id) => {
           const sdp = await link.offer(step.isRestart);
@@ -229,10 +246,11 @@ export class MeshPath implements Path {
         break;
       case "answer":
         this.work(spoke, async (link, id) => {
-          const sdp = await link.answer(step.offer.sdp);
+          const sdp = await link.answer(step.offer.sdp, step.offer.tracks);
           this.obey(spoke, spoke.machine.described(id, sdp, link.tracks, false));
           this.obey(spoke, spoke.machine.applied(id));
           this.told(spoke, link, step.offer.tracks);
+          if (link.isShort) this.renegotiate(spoke);
         });
         break;
       case "apply":
@@ -256,7 +274,7 @@ export class MeshPath implements Path {
     const isCurrent = (): boolean => spoke.link === link;
     let link: PeerLink | undefined;
     try {
-      link = new PeerLink(`mesh/${id}`, environment, configuration(), {
+      link = new PeerLink(`mesh/${id}`, spoke.machine.isOfferer, environment, configuration(), {
         pathChanged: (path) => isCurrent() && this.pathIs(spoke, id, path),
         found: (candidate) => isCurrent() && this.obey(spoke, spoke.machine.found(id, candidate)),
         received: (frame) => isCurrent() && this.listener.received(spoke.member.identity, frame),
@@ -300,7 +318,11 @@ export class MeshPath implements Path {
   private told(spoke: Spoke, link: PeerLink, said: readonly OfferedTrack[]): void {
     if (said.length === 0 && spoke.said.length === 0) return;
     spoke.said = said;
-    this.listener.tracksChanged(spoke.member.identity, said.length === 0 ? [] : link.received(said));
+    if (this.isAnnounced) this.tell(spoke, link);
+  }
+
+  private tell({ member, said }: Spoke, link: PeerLink): void {
+    this.listener.tracksChanged(member.identity, said.length === 0 ? [] : link.received(said));
   }
 
   private say({ member }: Spoke, signal: PeerSignal): void {

@@ -15,8 +15,10 @@ import type {
   PeerCandidateSignal,
   PeerOfferSignal,
   PeerSignal,
+  PeerWantedSignal,
 } from "../protocol/groups.gen";
 import type { OfferedTrack } from "../protocol/signals.gen";
+import type { MediaKind } from "./records";
 
 /** A path that is away for shorter than this comes back by itself often enough. */
 export const UNSURE_MS = 1_500;
@@ -31,6 +33,8 @@ const UNREACHABLE_AFTER = 2;
 export type MeshStep =
   /** A new connection takes the place of any other. */
   | { readonly step: "open"; readonly link: string }
+  /** The next offer is to have room for these of the other side. */
+  | { readonly step: "expect"; readonly media: readonly MediaKind[] }
   /** An offer is to be made; `described` follows. */
   | { readonly step: "offer"; readonly isRestart: boolean }
   /** An offer is to be answered; `described` follows. */
@@ -81,6 +85,10 @@ export class MeshLink {
     return this.deadline;
   }
 
+  get isOfferer(): boolean {
+    return this.settings.isOfferer;
+  }
+
   get isUp(): boolean {
     return this.phase === "up" || this.phase === "unsure";
   }
@@ -98,10 +106,11 @@ export class MeshLink {
     return [];
   }
 
-  /** What is sent on the link is other than before. */
-  want(): MeshStep[] {
-    if (this.link === "" || this.phase === "closed") return [];
-    if (!this.settings.isOfferer) return [{ step: "send", signal: { kind: "peer_wanted", link: this.link } }];
+  /** What is sent on the link is other than before: `media`, a section for each. */
+  want(media: readonly MediaKind[]): MeshStep[] {
+    const { link } = this;
+    if (link === "" || this.phase === "closed") return [];
+    if (!this.settings.isOfferer) return [{ step: "send", signal: { kind: "peer_wanted", link, media } }];
     this.isWanted = true;
     return this.next();
   }
@@ -120,7 +129,7 @@ export class MeshLink {
         this.early.push(signal);
         return [];
       case "peer_wanted":
-        return this.settings.isOfferer ? this.wanted(signal.link, nowMs) : [];
+        return this.settings.isOfferer ? this.wanted(signal, nowMs) : [];
       case "peer_close":
         return signal.link === this.link ? this.lost(nowMs) : [];
     }
@@ -228,14 +237,14 @@ export class MeshLink {
     return [{ step: "offer", isRestart }];
   }
 
-  private wanted(link: string | undefined, nowMs: number): MeshStep[] {
+  private wanted({ link, media }: PeerWantedSignal, nowMs: number): MeshStep[] {
     if (link === undefined) {
       // Both found it broken: one new link will do.
       return this.phase === "connecting" ? [] : this.open(nowMs);
     }
     if (link !== this.link) return [];
     this.isWanted = true;
-    return this.next();
+    return [{ step: "expect", media }, ...this.next()];
   }
 
   // --- links -----------------------------------------------------------------------------------------------
@@ -289,7 +298,7 @@ export class MeshLink {
   private again(nowMs: number): MeshStep[] {
     if (this.settings.isOfferer) return this.open(nowMs);
     this.to("connecting", nowMs + LINK_WITHIN_MS);
-    return [{ step: "send", signal: { kind: "peer_wanted" } }];
+    return [{ step: "send", signal: { kind: "peer_wanted", media: [] } }];
   }
 
   private to(phase: Phase, deadline?: number): void {

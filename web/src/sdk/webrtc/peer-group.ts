@@ -370,6 +370,7 @@ export class PeerGroup {
     this.building = undefined;
     const path = isBuilt ? building.path : this.openPath(mode);
     this.current = { mode, path };
+    if (path instanceof MeshPath) path.announce();
     if (current && current.path !== path) this.giveUp(current.path);
     if (current?.mode === mode) return;
     this.listener.modeChanged(mode, reason);
@@ -524,6 +525,10 @@ export class PeerGroup {
     if (building && !building.isAnswered && this.unreached(building.path).length === 0) {
       building.isAnswered = true;
       this.say({ kind: "ready", term: building.term });
+    }
+    // The links have it from the moment on in which it is published.
+    if (current?.path instanceof MeshPath) {
+      for (const local of this.settings.publications) if (!local.isPublished) local.taken();
     }
     this.endDrained();
   }

@@ -33,21 +33,26 @@ export interface ReceivedTrack {
 
 export class PeerLink implements Route {
   readonly name: string;
+  private readonly isOfferer: boolean;
   private readonly native: RTCPeerConnection;
   private readonly listener: LinkListener;
   private readonly reliable: RTCDataChannel;
   private readonly lossy: RTCDataChannel;
   private readonly senders = new Map<Local, RTCRtpTransceiver>();
+  /** What is to be sent as soon as an offer has room for it. */
+  private waiting = new Set<Local>();
   private isClosed = false;
   private hasIce = false;
 
   constructor(
     name: string,
+    isOfferer: boolean,
     environment: CallEnvironment,
     configuration: RTCConfiguration,
     listener: LinkListener,
   ) {
     this.name = name;
+    this.isOfferer = isOfferer;
     this.listener = listener;
     const native = environment.openPeerConnection({ bundlePolicy: "max-bundle", ...configuration });
     this.native = native;
@@ -79,8 +84,10 @@ export class PeerLink implements Route {
     return this.native.localDescription?.sdp ?? "";
   }
 
-  async answer(sdp: string): Promise<string> {
+  /** `said` is what the offer sends; what it does not is room for what this side sends. */
+  async answer(sdp: string, said: readonly OfferedTrack[]): Promise<string> {
     await this.native.setRemoteDescription({ type: "offer", sdp });
+    for (const transceiver of this.native.getTransceivers()) this.fill(transceiver, said);
     await this.native.setLocalDescription(await this.native.createAnswer());
     return this.native.localDescription?.sdp ?? "";
   }
@@ -127,19 +134,59 @@ export class PeerLink implements Route {
       transceiver.direction = "inactive";
       isChanged = true;
     }
+    this.waiting = new Set([...this.waiting].filter((local) => wanted.has(local)));
     for (const local of wanted) {
-      if (this.senders.has(local)) continue;
-      const { track, media, isMuted, maxBitsPerS } = local;
-      this.senders.set(
-        local,
-        this.native.addTransceiver(isMuted ? media : track, {
-          direction: "sendonly",
-          ...(maxBitsPerS === undefined ? {} : { sendEncodings: [{ maxBitrate: maxBitsPerS }] }),
-        }),
-      );
+      if (this.senders.has(local) || this.waiting.has(local)) continue;
       isChanged = true;
+      // The other side makes the sections, and knows of none yet.
+      if (!this.isOfferer) this.waiting.add(local);
+      else this.senders.set(local, this.transceiverFor(local));
     }
     return isChanged;
+  }
+
+  /** Whether the offers so far had no room for all that is to be sent. */
+  get isShort(): boolean {
+    return this.waiting.size > 0;
+  }
+
+  /** Makes room for what the other side sends: one section for each. */
+  expect(media: readonly MediaKind[]): void {
+    const own = new Set(this.senders.values());
+    for (const kind of ["audio", "video"] as const) {
+      const wanted = media.filter((one) => one === kind).length;
+      const there = this.native
+        .getTransceivers()
+        .filter((one) => !own.has(one) && one.receiver.track.kind === kind && one.direction === "recvonly");
+      for (let count = there.length; count < wanted; count++) {
+        this.native.addTransceiver(kind, { direction: "recvonly" });
+      }
+    }
+  }
+
+  private transceiverFor({ track, media, isMuted, maxBitsPerS }: Local): RTCRtpTransceiver {
+    return this.native.addTransceiver(isMuted ? media : track, {
+      direction: "sendonly",
+      ...(maxBitsPerS === undefined ? {} : { sendEncodings: [{ maxBitrate: maxBitsPerS }] }),
+    });
+  }
+
+  /** Sends what waits on a section that the offer has for it. */
+  private fill(transceiver: RTCRtpTransceiver, said: readonly OfferedTrack[]): void {
+    const { mid, receiver, sender } = transceiver;
+    const isTaken = [...this.senders.values()].includes(transceiver) || said.some((one) => one.mid === mid);
+    const local = [...this.waiting].find(({ media }) => media === receiver.track.kind);
+    if (isTaken || !local) return;
+    this.waiting.delete(local);
+    this.senders.set(local, transceiver);
+    transceiver.direction = "sendonly";
+    sender.replaceTrack(local.isMuted ? null : local.track).catch(() => undefined);
+    const parameters = sender.getParameters();
+    const [encoding] = parameters.encodings;
+    if (!encoding || local.maxBitsPerS === undefined) return;
+    encoding.maxBitrate = local.maxBitsPerS;
+    // It is a bound, not a condition: without it the picture goes as well.
+    sender.setParameters(parameters).catch(() => undefined);
   }
 
   /** Sends a publication's track as it is now, or nothing while it is muted. */
