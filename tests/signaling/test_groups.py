@@ -524,6 +524,28 @@ def test_a_silent_former_host_is_the_last_to_follow() -> None:
     assert stage.host(ann) == "cyd"
 
 
+def test_who_is_cut_off_from_the_host_is_not_its_successor() -> None:
+    stage = GroupStage()
+    ann, bob, cyd = entered(stage, "host", "ann", "bob", "cyd")
+    stage.report(bob, cyd)
+    host = stage.group(ann).host
+    assert host is not UNSET
+    assert host.successor == bob.identity
+    stage.report(ann, bob)
+    host = stage.group(ann).host
+    assert host is not UNSET
+    assert host.successor == cyd.identity
+    stage.report(ann, cyd)
+    host = stage.group(ann).host
+    assert host is not UNSET
+    assert host.successor is UNSET
+    # Better somebody than nobody; and what the former host said of them is void.
+    stage.exit(ann)
+    host = stage.group(cyd).host
+    assert host is not UNSET
+    assert (host.identity, host.successor) == (bob.identity, cyd.identity)
+
+
 def test_a_host_that_nobody_can_follow_stays_host() -> None:
     stage = GroupStage()
     (ann,) = entered(stage, "host", "ann")

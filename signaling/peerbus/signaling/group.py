@@ -15,14 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.groups import (
-    HOST_TTL_MS,
     Enter,
-    GroupHost,
-    GroupMember,
     GroupProposal,
     GroupSignal,
     GroupState,
@@ -31,76 +28,23 @@ from peerbus.protocol.groups import (
     Propose,
     Report,
     Seen,
-    SeenHost,
     Veto,
 )
 from peerbus.signaling.group_policy import AutoPolicy, Situation, preferences
-from peerbus.signaling.host_lease import HostLease
+from peerbus.signaling.hosting import GroupCounters, Hosting
 from peerbus.signaling.limits import Limits
+from peerbus.signaling.participant import ALL_MODES, Participant
 from peerbus.signaling.proposal import AUTO, Proposal
 from peerbus.signaling.rate import TokenBucket
 
 EndCode: TypeAlias = Literal["vetoed", "timeout", "not_supported", "host_left", "superseded"]
 
-_ALL_MODES: Final[tuple[Mode, ...]] = ("mesh", "host", "relay", "datachannel", "sfu")
 _THROUGH_WORKER: Final = frozenset({"datachannel", "sfu"})
 _ORDER_MAX: Final = 1 << 31
-_RESERVED_MS: Final = HOST_TTL_MS + 3_000
-"""How long a host of before a restart has to connect again and renew."""
 _REPORT_MS: Final = 300_000
 """A link that was not tried again since is not known to be unreachable."""
 _RETRY_MS: Final = 500
 """When to try again where no term could be had."""
-
-
-class GroupCounters(Struct):
-    """What happened in all groups since the start; read by the metrics."""
-
-    switches: int = 0
-    rolled_back: int = 0
-    hosts: int = 0
-    """How often somebody became host."""
-    stale: int = 0
-    """Renewals of who is not host, or not any more."""
-
-
-class Participant:
-    """A member of the group."""
-
-    __slots__ = (
-        "has_media",
-        "identity",
-        "is_away",
-        "is_cut_off",
-        "is_silent",
-        "modes",
-        "name",
-        "order",
-        "unreachable",
-    )
-
-    def __init__(self, identity: str, order: int) -> None:
-        self.identity: Final = identity
-        self.order: Final = order
-        self.name = ""
-        self.modes: frozenset[Mode] = frozenset()
-        self.has_media = False
-        self.is_away = False
-        """Its connection is lost; the session may still come back."""
-        self.is_silent = False
-        """It let a host's lease lapse, and has not been heard of since."""
-        self.is_cut_off = False
-        """The host says that it does not answer: nothing can be replicated to it, and others wait for that."""
-        self.unreachable: Final[dict[str, int]] = {}
-        """The members to whom it can't make a link, each until when that is believed."""
-
-    @property
-    def info(self) -> GroupMember:
-        """The member as the others see it."""
-        modes = [mode for mode in _ALL_MODES if mode in self.modes]
-        return GroupMember(
-            identity=self.identity, name=self.name, order=self.order, modes=modes, has_media=self.has_media
-        )
 
 
 class Group:
@@ -136,7 +80,12 @@ class Group:
         self.reason = ""
         self.version = 0
         self.is_gathering = False
-        self.lease: HostLease | None = None
+        self._hosting: Final = Hosting(
+            self.members,
+            lambda: self._next_term(self.term + 1),
+            first_term=first_term,
+            counters=counters,
+        )
         self.proposal: Proposal | None = None
         self._policy = AutoPolicy()
         self._objections: Final[dict[str, TokenBucket]] = {}
@@ -144,8 +93,6 @@ class Group:
         self._last_order = 0
         self._seen_term = 0
         """The term of what is believed of before a restart."""
-        self._stale_told: Final[dict[str, int]] = {}
-        """The term of the last refused renewal that somebody was told of."""
         self._retry_at_ms: int | None = None
         self._ended: list[ProposalEnded] = []
         self._is_changed = False
@@ -166,9 +113,8 @@ class Group:
             times.append(self.proposal.deadline_ms)
         elif self._chooses and self._policy.deadline_ms is not None:
             times.append(self._policy.deadline_ms)
-        if self.mode == "host" and self.lease is not None and self._takers(self.lease.holder):
-            # Where nobody can be made host now, it is tried again at the other time.
-            times.extend([] if self._retry_at_ms is not None else [self.lease.until_ms])
+        if self.mode == "host" and self._hosting.deadline_ms is not None:
+            times.append(self._hosting.deadline_ms)
         if self.is_gathering:
             times.append(self._gather_until_ms)
         for member in self.members.values():
@@ -177,7 +123,7 @@ class Group:
 
     def state(self, now_ms: int) -> GroupState:
         """The whole truth as members are told it."""
-        proposal, lease = self.proposal, self.lease
+        proposal = self.proposal
         return GroupState(
             version=self.version,
             term=self.term,
@@ -186,7 +132,7 @@ class Group:
             reason=self.reason,
             members=[member.info for member in self._by_order()],
             is_gathering=self.is_gathering,
-            host=UNSET if lease is None else self._host(lease.holder, lease.term),
+            host=self._hosting.host,
             proposal=UNSET
             if proposal is None
             else GroupProposal(
@@ -195,7 +141,7 @@ class Group:
                 by=proposal.by,
                 reason=proposal.reason,
                 waits_ms=max(0, proposal.deadline_ms - now_ms),
-                host=UNSET if proposal.host is None else self._host(proposal.host, proposal.term),
+                host=UNSET if proposal.host is None else self._hosting.as_host(proposal.host, proposal.term),
             ),
         )
 
@@ -254,7 +200,7 @@ class Group:
         if self.proposal is not None and self.proposal.mode not in modes:
             self._roll_back("not_supported", f"{name} can't do it", identity, now_ms)
         if self.mode == "host" and seen is not None and seen.host is not UNSET:
-            self._adopt_host(seen.host, now_ms)
+            self._hosting.adopt(seen.host, now_ms)
         self._is_changed = True
 
     def leave(self, identity: str, now_ms: int) -> None:
@@ -264,25 +210,24 @@ class Group:
     def away(self, identity: str, now_ms: int) -> None:
         """The connection of a member is lost. A host can't renew meanwhile, and is given a moment to come back."""
         self.members[identity].is_away = True
-        if self.lease is not None and self.lease.holder == identity:
-            self.lease.shorten(self._limits.group_host_away_ms, now_ms)
-            self._is_changed = True  # Maybe the successor is another.
+        if self._hosting.is_holder(identity):
+            self._hosting.shorten(self._limits.group_host_away_ms, now_ms)
+        # Maybe the successor is another.
+        self._is_changed = self._is_changed or self.mode == "host"
 
     def back(self, identity: str) -> None:
         """The connection of a member is there again."""
         self.members[identity].is_away = False
-        self._is_changed = self._is_changed or self.lease is not None
+        self._is_changed = self._is_changed or self.mode == "host"
 
     def _drop(self, identity: str, now_ms: int) -> None:
         if self.members.pop(identity, None) is None:
             return
         for member in self.members.values():
             member.unreachable.pop(identity, None)
-        self._stale_told.pop(identity, None)
+        self._hosting.left(identity)
         if self.proposal is not None:
             self.proposal.answered.discard(identity)
-        if self.lease is not None and self.lease.holder == identity:
-            self.lease = None
         if self.proposal is not None and self.proposal.host == identity:
             self._roll_back("host_left", "who was to be host has left", identity, now_ms)
         self._is_changed = True
@@ -324,7 +269,8 @@ class Group:
         self.reason = "first" if seen is None else "returned"
         self.is_gathering = seen is not None
         self._seen_term = 0 if seen is None else seen.term
-        self.lease = self.proposal = None
+        self.proposal = None
+        self._hosting.end()
         self._policy = AutoPolicy()
 
     def _first_choice(self, request: Enter, modes: frozenset[Mode]) -> Mode | None:
@@ -345,33 +291,23 @@ class Group:
 
     def _adopt(self, seen: Seen, modes: frozenset[Mode]) -> None:
         if not self._is_newer(seen, modes):
+            if seen.term > self.term:
+                self.term = self._next_term(self.term + 1)
             return
         # Who has come without having seen anything was told a term of today, which must not be taken back.
         is_told_anew = self.term >= self._first_term
-        if not is_told_anew or seen.mode != self.mode:
-            self.term = self._next_term(1) if is_told_anew else seen.term
+        if not is_told_anew:
+            self.term = seen.term
+        elif seen.mode != self.mode:
+            self.term = self._next_term(self.term + 1)
         if seen.mode != self.mode:
             self.mode, self.reason = seen.mode, "returned"
-            self.lease = None
+            self._hosting.end()
             if self.proposal is not None:
                 self._end("superseded", "members came back from before a restart", None)
         self.is_auto = seen.is_auto
         self._seen_term = seen.term
         self.is_gathering = True
-
-    def _adopt_host(self, seen: SeenHost, now_ms: int) -> None:
-        lease = self.lease
-        if not 0 < seen.term < self._first_term:
-            return
-        if lease is None:
-            self.lease = HostLease(seen.identity, seen.term, HOST_TTL_MS, now_ms + _RESERVED_MS)
-            return
-        is_same = lease.holder == seen.identity and lease.term == seen.term
-        if is_same or lease.term >= self._first_term or seen.term < lease.term:
-            return
-        # Two are said to have been host, and one of them may be invented: a term of today is above both.
-        holder = self.members.get(lease.holder)
-        self._grant(holder or self._heirs("")[0], now_ms)
 
     # --- modes ------------------------------------------------------------------------------------------------
 
@@ -440,7 +376,7 @@ class Group:
             raise ProtocolError(
                 ErrorCode.NOT_FOUND, "The peer that is reported is no other member of the group."
             )
-        if self.lease is not None and self.lease.holder == identity:
+        if self._hosting.is_holder(identity):
             self.members[request.peer].is_cut_off = not request.is_reachable
             self._is_changed = True  # Maybe the successor is another.
         if request.is_reachable:
@@ -466,9 +402,9 @@ class Group:
 
     def _start(self, mode: Mode, by: str, reason: str, now_ms: int) -> Proposal:
         term = self._next_term(self.term + 1)
-        host = self._heirs("")[0].identity if mode == "host" else None
+        host = self._hosting.best_but("") if mode == "host" else None
         self._is_changed = True
-        return Proposal(mode, term, by, reason, host, now_ms)
+        return Proposal(mode, term, by, reason, None if host is None else host.identity, now_ms)
 
     def _roll_back(self, code: EndCode, reason: str, by: str, now_ms: int) -> None:
         assert self.proposal is not None
@@ -503,8 +439,6 @@ class Group:
             allowance = self._objections[identity] = TokenBucket(most / 60, most, now_ms)
         return allowance
 
-    # --- the host ---------------------------------------------------------------------------------------------
-
     def renew(self, identity: str, term: int, *, is_answered: bool, now_ms: int) -> None:
         """
         Word from the work loop of who believes to be host.
@@ -512,45 +446,9 @@ class Group:
         Raises `ProtocolError`: `not_found`, `stale_term`; for requests that are not answered, the latter only once.
         """
         self._member(identity)
-        lease, proposal = self.lease, self.proposal
-        if lease is not None and lease.renew(identity, term, now_ms):
-            return
-        if proposal is not None and proposal.host == identity and proposal.term == term:
-            return  # It is to be host in a moment, and has begun to work as one.
-        self._counters.stale += 1
-        holds = 0 if lease is None else lease.term
-        if is_answered or self._stale_told.get(identity) != holds:
-            self._stale_told[identity] = holds
-            raise self._stale(holds)
-
-    def _heirs(self, holder: str) -> list[Participant]:
-        """Who could be host instead, the best one first."""
-        able = [
-            one
-            for one in self.members.values()
-            if one.identity != holder and not one.is_away and "host" in one.modes
-        ]
-        return sorted(able, key=lambda one: (one.is_silent, one.is_cut_off, one.order))
-
-    def _takers(self, holder: str) -> list[Participant]:
-        """Those of the heirs to whom a lapsed lease goes: not from one silent member to another."""
-        return [one for one in self._heirs(holder) if not one.is_silent]
-
-    def _host(self, holder: str, term: int) -> GroupHost:
-        heirs = [one for one in self._heirs(holder) if not one.is_cut_off]
-        return GroupHost(identity=holder, term=term, successor=heirs[0].identity if heirs else UNSET)
-
-    def _grant(self, member: Participant, now_ms: int) -> None:
-        try:
-            term = self._next_term(self.term + 1)
-        except ProtocolError:
-            self._retry_at_ms = now_ms + _RETRY_MS
-            return
-        self.lease = HostLease(member.identity, term, HOST_TTL_MS, now_ms + HOST_TTL_MS)
-        for one in self.members.values():
-            one.is_cut_off = False
-        self._counters.hosts += 1
-        self._is_changed = True
+        proposal = self.proposal
+        if proposal is None or (proposal.host, proposal.term) != (identity, term):
+            self._hosting.renew(identity, term, is_answered=is_answered, now_ms=now_ms)
 
     # --- time -------------------------------------------------------------------------------------------------
 
@@ -566,7 +464,8 @@ class Group:
             for peer in [peer for peer, until_ms in member.unreachable.items() if now_ms >= until_ms]:
                 del member.unreachable[peer]
         self._settle_proposal(now_ms)
-        self._settle_host(now_ms)
+        if self.mode == "host" and self._hosting.settle(now_ms):
+            self._is_changed = True
         self._settle_auto(now_ms)
         for identity in [one for one in self._objections if one not in self.members]:
             if self._objections[identity].peek(now_ms) == 0 and self._objections[identity].is_full:
@@ -589,27 +488,11 @@ class Group:
         self.proposal = None
         self.mode, self.term, self.reason = proposal.mode, proposal.term, proposal.reason
         self.is_auto = proposal.is_auto
-        self.lease = None
+        self._hosting.end()
         if proposal.host is not None:
-            self.lease = HostLease(proposal.host, proposal.term, HOST_TTL_MS, now_ms + HOST_TTL_MS)
-            self._counters.hosts += 1
+            self._hosting.begin(proposal.host, proposal.term, now_ms)
         self._counters.switches += 1
         self._is_changed = True
-
-    def _settle_host(self, now_ms: int) -> None:
-        lease = self.lease
-        if self.mode != "host":
-            return
-        if lease is None:
-            heirs = self._heirs("")
-        else:
-            heirs = self._takers(lease.holder)
-            if not heirs or not lease.has_lapsed(now_ms):
-                return
-            if lease.holder in self.members:
-                self.members[lease.holder].is_silent = True
-        if heirs:
-            self._grant(heirs[0], now_ms)
 
     def _settle_auto(self, now_ms: int) -> None:
         members = self.members.values()
@@ -637,4 +520,4 @@ class Group:
         return self.is_auto and is_whole
 
     def _common_modes(self) -> frozenset[Mode]:
-        return frozenset(_ALL_MODES).intersection(*(member.modes for member in self.members.values()))
+        return frozenset(ALL_MODES).intersection(*(member.modes for member in self.members.values()))

@@ -36,7 +36,8 @@ from peerbus.protocol.groups import (
 )
 from peerbus.protocol.messages import SIGNAL_TYPE, Ack, Message, Send
 from peerbus.signaling.encoded import EncodedFrame
-from peerbus.signaling.group import Group, GroupCounters
+from peerbus.signaling.group import Group
+from peerbus.signaling.hosting import GroupCounters
 from peerbus.signaling.log.interface import ChannelKey
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
