@@ -146,6 +146,9 @@ export class FakePeerConnection {
   iceConnectionState = "new";
   localDescription: { sdp: string } | null = null;
   onconnectionstatechange: (() => void) | null = null;
+  onicecandidate: ((event: { candidate: RTCIceCandidate | null }) => void) | null = null;
+  /** What `addIceCandidate` got. */
+  readonly candidates: RTCIceCandidateInit[] = [];
   isClosed = false;
   report = new Map<string, unknown>();
   private readonly withMid: FakeTransceiver[] = [];
@@ -175,12 +178,25 @@ export class FakePeerConnection {
     return Promise.resolve({ type: "offer", sdp: `offer ${this.restarts.length}` });
   }
 
+  createAnswer(): Promise<{ type: string; sdp: string }> {
+    return Promise.resolve({ type: "answer", sdp: `answer ${this.answers.length}` });
+  }
+
+  addIceCandidate(candidate: RTCIceCandidateInit): Promise<void> {
+    this.candidates.push(candidate);
+    return Promise.resolve();
+  }
+
+  getTransceivers(): FakeTransceiver[] {
+    return this.transceivers;
+  }
+
   setLocalDescription(description: { type: string; sdp: string }): Promise<void> {
     if (description.type === "rollback") {
       this.signalingState = "stable";
       return Promise.resolve();
     }
-    this.signalingState = "have-local-offer";
+    this.signalingState = description.type === "offer" ? "have-local-offer" : "stable";
     this.localDescription = description;
     for (const transceiver of this.transceivers) {
       if (transceiver.mid !== null || transceiver.isStopped) continue;

@@ -135,8 +135,7 @@ function reliableOf(stream: number, fields: readonly Outcome[], receiver: string
 
 /** Frames for a path that carries few, large messages. */
 export function joinFrames(frames: readonly Bytes[]): Bytes {
-  const [first] = frames;
-  return first && frames.length === 1 ? first : encodeMessagePack(frames);
+  return encodeMessagePack(frames);
 }
 
 /** What `joinFrames` made. Throws `ProtocolError` (`bad_frame`) where it is neither a frame nor an array of frames. */
