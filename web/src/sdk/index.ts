@@ -27,12 +27,14 @@ export type {
 export type { SealingCounters } from "./agent/sealed-channel";
 export { SealingError } from "./agent/sealing-error";
 export { type ErrorCode, type ErrorInfo, errorInfo, ProtocolError as PeerbusError } from "./protocol/errors";
+export type { Mode, WantedMode } from "./webrtc/group-follower";
 export {
   type DataOptions,
   type WebRTCEvents,
   WebRTCHelper,
   type WebRTCOptions,
 } from "./webrtc/helper";
+export type { PeerStats } from "./webrtc/peer-stats";
 export type { LocalPublication, PublishOptions } from "./webrtc/publications";
 export type {
   ActiveSpeaker,
@@ -42,13 +44,23 @@ export type {
   EncryptionEvent,
   EncryptionState,
   MediaKind,
+  ModeEvent,
   Peer,
+  PeerState,
+  PeerStateEvent,
   RemotePublication,
   Source,
   TrackEvent,
   TrackInfo,
 } from "./webrtc/records";
-export type { CallStats, ConnectionStats, DataStats, ReceivedStats, SentStats } from "./webrtc/stats";
+export type {
+  CallStats,
+  ConnectionStats,
+  DataStats,
+  HelperStats,
+  ReceivedStats,
+  SentStats,
+} from "./webrtc/stats";
 
 /** The version of this SDK. */
 export const version: string = __PEERBUS_VERSION__;
