@@ -8,6 +8,7 @@ failure means (`judgement`).
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 import ssl
 import time
@@ -56,7 +57,7 @@ async def try_servers(servers: Sequence[IceServer], trusting: ssl.SSLContext | b
         transport.close()
     own = get_host_addresses(use_ipv4=True, use_ipv6=True)
     mappings = tuple(dict.fromkeys(f"{host}:{port}" for host, port in probe.mappings))
-    is_direct = any(host in own for host, _ in probe.mappings)
+    is_direct = any(host in own or ipaddress.ip_address(host).is_loopback for host, _ in probe.mappings)
     candidates = Candidates(
         host=len(own),
         srflx=0 if is_direct else len(mappings),

@@ -274,8 +274,8 @@ def _candidates(facts: Facts) -> Finding:
     found = facts.candidates
     assert found is not None
     text = (
-        f"host {found.host}, mDNS {found.mdns}, srflx {found.srflx}, relay {found.relay}; "
-        f"of these IPv6 {found.ipv6}."
+        f"{found.host} host, {found.mdns} mDNS, {found.srflx} srflx, {found.relay} relay; "
+        f"{found.ipv6} of them IPv6."
     )
     if found.host + found.mdns + found.srflx + found.relay:
         return _finding("candidates", "ok", text)
@@ -291,7 +291,7 @@ def _nat(facts: Facts) -> Finding:
     nat = facts.nat
     assert nat is not None
     if nat.is_direct:
-        return _finding("nat", "ok", "There is none: this machine has a public address.")
+        return _finding("nat", "ok", "There is none: others see this machine's own address.")
     if not nat.servers:
         return _finding("nat", "skipped", "Unknown: no STUN server answered.")
     if len(nat.mappings) > 1:

@@ -237,7 +237,7 @@ function ofServer(server: ServerAttempt, isRelayed: boolean, isBlocked: boolean)
 function ofCandidates({ candidates = {} }: Facts): Finding {
   const { host = 0, mdns = 0, srflx = 0, relay = 0, ipv6 = 0 } = candidates;
   if (host + mdns + srflx + relay > 0) {
-    const text = `host ${host}, mDNS ${mdns}, srflx ${srflx}, relay ${relay}; of these IPv6 ${ipv6}.`;
+    const text = `${host} host, ${mdns} mDNS, ${srflx} srflx, ${relay} relay; ${ipv6} of them IPv6.`;
     return finding("candidates", "ok", text);
   }
   return finding(
@@ -250,7 +250,7 @@ function ofCandidates({ candidates = {} }: Facts): Finding {
 
 function ofNat({ nat = {}, call, relay_call }: Facts): Finding {
   const { servers = 0, mappings = [], is_direct = false } = nat;
-  if (is_direct) return finding("nat", "ok", "There is none: this machine has a public address.");
+  if (is_direct) return finding("nat", "ok", "There is none: others see this machine's own address.");
   if (servers === 0) return finding("nat", "skipped", "Unknown: no STUN server answered.");
   if (mappings.length > 1) {
     return finding(
