@@ -63,13 +63,18 @@ class Callers:
 
     async def __call__(self, browser: Browser, script: str = "") -> Caller:
         """Somebody at an empty page, in which `script` runs before those of the page."""
-        path = NetworkPath(self._server.port)
-        await path.open()
-        self._paths.append(path)
+        path = await self.path()
         page = await self.pages(browser)
         # Pages are used again by other tests, on other addresses.
         await page.add_init_script(f'if (location.origin === "{path.url}") {{ {KEEP_CONNECTIONS}{script} }}')
         return Caller(page, path)
+
+    async def path(self) -> NetworkPath:
+        """A network path of one's own to the server."""
+        path = NetworkPath(self._server.port)
+        await path.open()
+        self._paths.append(path)
+        return path
 
     async def server_came_back(self) -> None:
         """Waits until signaling was started anew; all paths lead there."""

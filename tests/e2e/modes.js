@@ -25,7 +25,7 @@ window.modes = {
   /** What a payload is, and enough of it to compare. */
   gist(data) {
     if (!(data instanceof Uint8Array)) return data;
-    return ["bytes", data.length, data.reduce((sum, byte) => (sum * 31 + byte) % 1_000_003, 7)];
+    return ["bytes", data.length, data.reduce((sum, byte, at) => (sum + byte * ((at % 251) + 1)) % 1_000_003, 0)];
   },
 
   /** So many bytes that are not all the same. */
@@ -69,5 +69,44 @@ window.modes = {
       if (!(error instanceof peerbus.PeerbusError)) throw error;
       return `${error.code}: ${error.message}`;
     }
+  },
+
+  /** Refuses the next proposal, as a member does that can't follow. */
+  refuseNext() {
+    const { agent } = window.member;
+    const stop = agent.on("signal", ({ content: { kind, proposal } }) => {
+      if (kind !== "group" || !proposal) return;
+      stop();
+      const veto = { kind: "veto", term: proposal.term, reason: "not today" };
+      agent.sendMessage({ type: "signal", to: "peerbus:group", delivery: "live", content: veto });
+    });
+  },
+
+  /** Publishes a made-up camera and microphone, and shows all pictures that come. */
+  async film() {
+    const { webrtc } = window.member;
+    window.shown = {};
+    const show = ({ track, info }) => {
+      if (track.kind !== "video") return;
+      const video = document.createElement("video");
+      Object.assign(video, { srcObject: new MediaStream([track]), autoplay: true, muted: true });
+      document.body.append(video);
+      const times = (shown[info.peer.name] ??= []);
+      const note = (now) => {
+        times.push(now);
+        video.requestVideoFrameCallback(note);
+      };
+      video.requestVideoFrameCallback(note);
+    };
+    webrtc.on("track", show);
+    webrtc.tracks.forEach(show);
+    const media = { audio: true, video: { width: 320, height: 240 } };
+    await webrtc.publish(await navigator.mediaDevices.getUserMedia(media));
+  },
+
+  /** How many pictures of somebody were shown since a time, and the longest time without one. */
+  watched(name, since) {
+    const times = [since, ...(shown[name] ?? []).filter((time) => time > since), performance.now()].sort((a, b) => a - b);
+    return { frames: times.length - 2, gap: Math.max(...times.slice(1).map((time, at) => time - times[at])) };
   },
 };

@@ -148,7 +148,7 @@ async def test_the_picture_goes_on_when_signaling_is_killed(
     await ada.is_shown("bob")
     await somebody.server_came_back()
     for one in (ada, bob):
-        await one.becomes("call.agent.isConnected && call.webrtc.isConnected", True)
+        await one.becomes("call.agent.isConnected && call.webrtc.isConnected()", True)
     await ada.is_shown("bob")
     # The connections were not replaced: nothing stood still.
     assert await ada.page.evaluate("connections.length") == connections
