@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import pytest
 
 from peerbus.client import AgentConnection, ErrorCode, PeerbusError
-from peerbus.client.webrtc import Peer, WebRTCHelper, peer_group
+from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper, peer_group
+from peerbus.client.webrtc.generated import level_dbfs, picture, tone
 from peerbus.protocol.groups import GROUP_AGENT, Mode
 from tests.support.server_process import ServerProcess
 
@@ -205,7 +207,38 @@ def deaf(send: Callable[..., Any]) -> Callable[..., Any]:
     return send_message
 
 
-@pytest.mark.parametrize("mode", ["mesh", "relay", "datachannel"])
+async def test_pictures_and_sound_go_on_from_mesh_to_sfu_and_back(server: Server) -> None:
+    async with group(server, "mesh", "media", "ann", "bob", password="pw") as (ann, bob):
+        shown: list[av.VideoFrame] = []
+        heard: list[bytes] = []
+        ended: list[RemoteTrack] = []
+        ann.helper.on_track_ended = ended.append
+        # The one that offers publishes, and the one that answers.
+        film = await bob.helper.publish(picture(160, 120, fps=10.0), fps=10.0)
+        await ann.helper.publish(tone(), sample_rate=48_000)
+        await until(lambda: ann.helper.tracks and bob.helper.tracks)
+        video, audio = ann.helper.tracks[0], bob.helper.tracks[0]
+        assert (video.kind, video.name, video.source, video.encryption) == ("video", "bob", "camera", "open")
+        assert (audio.kind, audio.name, audio.participant) == ("audio", "ann", ann.agent.identity)
+        watching = asyncio.create_task(gather(video.pictures(), shown))
+        listening = asyncio.create_task(gather(audio.pcm(), heard))
+        for mode, encryption in (("mesh", "open"), ("sfu", "sealed"), ("mesh", "open")):
+            await ann.helper.switch_mode(mode)  # type: ignore[arg-type]  # of the tuple
+            await until(lambda: video.encryption == encryption)  # noqa: B023 - awaited at once
+            before = len(shown), len(heard)
+            await until(lambda: len(shown) > before[0] + 5 and len(heard) > before[1] + 20)  # noqa: B023 - as above
+        assert (shown[-1].width, shown[-1].height) == (160, 120)
+        assert max(level_dbfs(block) for block in heard[-10:]) > -30
+        assert (ann.helper.tracks, ended) == ([video], [])
+        await bob.helper.mute(film)
+        await until(lambda: video.is_muted)
+        await bob.helper.unpublish(film)
+        await watching
+        await until(lambda: ended == [video])
+        listening.cancel()
+
+
+@pytest.mark.parametrize("mode", ["mesh", "relay"])
 async def test_signaling_dies_while_all_talk(server: Server, mode: Mode) -> None:
     async with group(server, mode, f"killed-{mode}", "ann", "bob") as members:
         talk = Talk(members)
@@ -239,3 +272,9 @@ async def test_a_hostile_peer_hurts_nobody(server: Server) -> None:
             ErrorCode.BAD_FRAME
         }
         assert ann.messages == []
+
+
+async def gather(items: AsyncIterator[Any], into: list[Any]) -> None:
+    """All that comes, until it ends."""
+    async for item in items:
+        into.append(item)  # noqa: PERF401 - looked at while they come

@@ -63,7 +63,7 @@ class SlotDecoder:
         self.frames_decoded = 0
         self.size: tuple[int, int] | None = None
         """Width and height as the last keyframe said; None for audio, and for codecs other than VP8."""
-        self._kind: Final[MediaKind] = kind
+        self.kind: Final[MediaKind] = kind
         self._request_keyframe: Final = request_keyframe
         self._undecoded: Final[queue.SimpleQueue[Any]] = queue.SimpleQueue()
         self._deliver: DeliverFrame | None = None
@@ -121,12 +121,12 @@ class SlotDecoder:
                     return None
 
     def _is_wanted(self, codec: str, frame: Any) -> bool:
-        if self._undecoded.qsize() >= _MOST_UNDECODED[self._kind]:
+        if self._undecoded.qsize() >= _MOST_UNDECODED[self.kind]:
             # The decoder is too slow; a picture that misses its predecessor is of no use.
             self._needs_keyframe = True
         if not self._needs_keyframe:
             return True
-        if self._kind == "video" and not is_keyframe(codec, frame.data):
+        if self.kind == "video" and not is_keyframe(codec, frame.data):
             if time.monotonic() - self._asked_at >= _KEYFRAME_RETRY_S:
                 self._ask()
             return False
@@ -135,7 +135,7 @@ class SlotDecoder:
         return True
 
     def _ask(self) -> None:
-        if self._kind == "video":
+        if self.kind == "video":
             self._asked_at = time.monotonic()
             self._request_keyframe()
 
@@ -148,7 +148,7 @@ class SlotDecoder:
     def _decoded(self, frame: av.AudioFrame | av.VideoFrame | None) -> None:
         if frame is None or self._deliver is None:
             return
-        if self._kind == "video" and frame.pts is not None and frame.pts < self._first_pts:
+        if self.kind == "video" and frame.pts is not None and frame.pts < self._first_pts:
             return  # It was still on its way when the slot's former publication ended.
         self.frames_decoded += 1
         self._deliver(frame)

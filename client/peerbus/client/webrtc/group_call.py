@@ -34,6 +34,7 @@ from peerbus.protocol.session.outputs import State
 
 MODES: Final[tuple[Mode, ...]] = ("mesh", "relay", "datachannel", "sfu")
 """What a Python peer can be in."""
+_LINGER_S: Final = 1.0
 _AGAIN_S: Final = 2.0
 """After so long a call that is needed, and could not be made, is tried again."""
 
@@ -81,6 +82,7 @@ class GroupCall:
                 on_error=parts.on_error,
             ),
         )
+        self._meshes: Final[list[MeshWay]] = []
         self._sfu_ways: Final[list[tuple[SfuWay, WayEvents]]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -167,15 +169,18 @@ class GroupCall:
         """See `Call`."""
         self.group.tell_media(bool(self._parts.publishing.publications))
         self.sfu.want_offer()
+        self._tell_meshes()
         self._look()
 
     async def unpublish(self, publication: Publication) -> None:
         """See `Call`."""
         self.group.tell_media(bool(self._parts.publishing.publications))
+        self._tell_meshes()
         await self.sfu.unpublish(publication)
 
     async def mute(self, publication: Publication) -> None:
         """See `Call`."""
+        self._tell_meshes()
         await self.sfu.mute(publication)
 
     def agent_changed(self, state: State) -> None:
@@ -211,6 +216,15 @@ class GroupCall:
         await self.sfu.stop()
         if self._stopping is not None:
             await asyncio.wait([self._stopping])
+
+    # --- inside: media of the mesh ------------------------------------------------------------------------------
+
+    def _tell_meshes(self) -> None:
+        for mesh in self._meshes:
+            mesh.publications_changed()
+
+    def _mesh_closed(self, mesh: MeshWay) -> None:
+        self._meshes.remove(mesh)
 
     # --- inside: data -------------------------------------------------------------------------------------------
 
@@ -251,7 +265,9 @@ class GroupCall:
             self._look()
             return way
         if mode == "mesh":
-            return MeshWay(self._parts, events, self.group.report)
+            mesh = MeshWay(self._parts, events, self.group.report, self._mesh_closed)
+            self._meshes.append(mesh)
+            return mesh
         raise PeerbusError(ErrorCode.NOT_SUPPORTED, f"Python has no mode {mode} yet.")
 
     def _peer(self, identity: str) -> Peer:
@@ -302,7 +318,7 @@ class GroupCall:
         if self._is_needed and not self.sfu.is_running and self._stopping is None and self._again is None:
             self.sfu.begin(None)
         elif not self._is_needed and self.sfu.is_running and self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop(), name="peerbus-call-stop")
+            self._stopping = asyncio.create_task(self._stop_later(), name="peerbus-call-stop")
         way = self.group.way
         is_up = way is not None and (not isinstance(way, SfuWay) or self.sfu.state.name == "connected")
         if is_up:
@@ -314,9 +330,12 @@ class GroupCall:
                 CallState(name="reconnecting", code=self.sfu.state.code, why=self.sfu.state.why)
             )
 
-    async def _stop(self) -> None:
-        await self.sfu.leave()
-        await self.sfu.stop()
+    async def _stop_later(self) -> None:
+        """Not before pictures that come another way now have had the time for their first keyframe."""
+        await asyncio.sleep(_LINGER_S)
+        if not self._is_needed:
+            await self.sfu.leave()
+            await self.sfu.stop()
         self._stopping = None
         self._look()
 

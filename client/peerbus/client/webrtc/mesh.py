@@ -25,7 +25,7 @@ from peerbus.protocol.groups import (
     PeerSignal,
     PeerWanted,
 )
-from peerbus.protocol.signals import OfferedTrack
+from peerbus.protocol.signals import MediaKind, OfferedTrack
 
 UNSURE_MS: Final = 1_500
 """A path that is away for shorter than this comes back by itself often enough."""
@@ -45,6 +45,12 @@ class Open(Struct, frozen=True):
     """A new connection takes the place of any other."""
 
     link: str
+
+
+class MakeRoom(Struct, frozen=True):
+    """The offers of this and of later links have a section to receive each of these."""
+
+    media: list[MediaKind]
 
 
 class MakeOffer(Struct, frozen=True):
@@ -85,7 +91,7 @@ class Reachable(Struct, frozen=True):
     is_reachable: bool
 
 
-Step: TypeAlias = Open | MakeOffer | MakeAnswer | Apply | AddCandidate | Shut | Say | Reachable
+Step: TypeAlias = Open | MakeRoom | MakeOffer | MakeAnswer | Apply | AddCandidate | Shut | Say | Reachable
 _Phase: TypeAlias = Literal["idle", "connecting", "up", "unsure", "restarting", "waiting", "closed"]
 
 
@@ -109,6 +115,7 @@ class MeshLink:
         self._is_wanted = False
         self._has_description = False
         self._early: list[PeerCandidate] = []
+        self._media: list[MediaKind] = []
 
     @property
     def is_up(self) -> bool:
@@ -129,12 +136,13 @@ class MeshLink:
         self._to("connecting", now_ms + LINK_WITHIN_MS)
         return []
 
-    def want(self) -> list[Step]:
-        """What is sent on the link is other than before."""
+    def want(self, media: list[MediaKind]) -> list[Step]:
+        """What is sent on the link is other than before; `media` is all that is to be sent."""
+        self._media = media
         if self.link == "" or self._phase == "closed":
             return []
         if not self.is_offerer:
-            return [Say(PeerWanted(link=self.link))]
+            return [Say(PeerWanted(link=self.link, media=self._media))]
         self._is_wanted = True
         return self._next()
 
@@ -240,13 +248,14 @@ class MeshLink:
         return [MakeOffer()]
 
     def _other_wants(self, signal: PeerWanted, now_ms: int) -> list[Step]:
+        room: list[Step] = [MakeRoom(signal.media)]
         if signal.link is UNSET:
             # Both found it broken: one new link will do.
-            return [] if self._phase == "connecting" else self._open(now_ms)
+            return room if self._phase == "connecting" else [*room, *self._open(now_ms)]
         if signal.link != self.link:
-            return []
+            return room
         self._is_wanted = True
-        return self._next()
+        return [*room, *self._next()]
 
     # --- links --------------------------------------------------------------------------------------------------
 
@@ -287,7 +296,7 @@ class MeshLink:
         if self.is_offerer:
             return self._open(now_ms)
         self._to("connecting", now_ms + LINK_WITHIN_MS)
-        return [Say(PeerWanted())]
+        return [Say(PeerWanted(media=self._media))]
 
     def _to(self, phase: _Phase, deadline_ms: int | None = None) -> None:
         self._phase = phase

@@ -18,16 +18,19 @@ from peerbus.client.records import Message
 from peerbus.client.webrtc import mesh
 from peerbus.client.webrtc.call_ways import CallParts
 from peerbus.client.webrtc.mesh import LinkPath, MeshLink, Step
+from peerbus.client.webrtc.mesh_media import MeshMedia
+from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS
 from peerbus.client.webrtc.peer_delivery import Outgoing
 from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.client.webrtc.reconnect import PathWatch
 from peerbus.client.webrtc.sfu_call import SIGNAL, is_loopback
 from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
 from peerbus.protocol.groups import GroupMember, Mode, PeerSignal
+from peerbus.protocol.signals import MediaKind
 
 CARRY_AFTER_MS: Final = 2_000
 """A peer to which no link stands for so long is carried another way, where that is allowed, until one does."""
-_LOOK_S: Final = 1.0
+_LOOK_MS: Final = 1_000
 
 
 class _Spoke:
@@ -38,6 +41,8 @@ class _Spoke:
         self.machine: Final = machine
         self.link: PeerLink | None = None
         self.attempt = 0
+        self.wants: list[MediaKind] = []
+        """What the other side sends, or wants to."""
         self.down_since_ms: int | None = now_ms
         self.timer: asyncio.TimerHandle | None = None
         self.jobs: Final[asyncio.Queue[tuple[str, Callable[[PeerLink], Awaitable[None]]]]] = asyncio.Queue()
@@ -50,15 +55,23 @@ class MeshWay:
 
     mode: Final[Mode] = "mesh"
 
-    def __init__(self, parts: CallParts, events: WayEvents, report: Callable[[str, bool], None]) -> None:
+    def __init__(
+        self,
+        parts: CallParts,
+        events: WayEvents,
+        report: Callable[[str, bool], None],
+        on_close: Callable[[MeshWay], None],
+    ) -> None:
         self.failure: PeerbusError | None = None
         self._parts: Final = parts
         self._events: Final = events
         self._report: Final = report
+        self._on_close: Final = on_close
         self._spokes: Final[dict[str, _Spoke]] = {}
         self._order = -1
         self._is_closed = False
         self._tasks: Final[set[asyncio.Task[None]]] = set()
+        self._media: Final = MeshMedia(parts)
         parts.agent.add_listener("peer_signal", self._signal_came)
 
     # --- the way ------------------------------------------------------------------------------------------------
@@ -112,12 +125,22 @@ class MeshWay:
         if self._is_closed:
             return
         self._is_closed = True
+        self._on_close(self)
         self._parts.agent.remove_listener("peer_signal", self._signal_came)
         for spoke in self._spokes.values():
             self._end(spoke, "over")
         self._spokes.clear()
+        self._media.close()
         while self._tasks:
             await asyncio.wait(self._tasks)
+
+    def publications_changed(self) -> None:
+        """What is published, or muted, is other than before."""
+        if self._is_closed:
+            return
+        self._media.look()
+        for spoke in self._spokes.values():
+            self._obey(spoke, spoke.machine.want(self._media.kinds))
 
     def _link_named(self, path: str) -> PeerLink | None:
         for spoke in self._spokes.values():
@@ -189,18 +212,27 @@ class MeshWay:
         elif isinstance(step, mesh.Reachable):
             self._report(spoke.member.identity, step.is_reachable)
             self._changed()
+        elif isinstance(step, mesh.MakeRoom):
+            spoke.wants = step.media
         elif isinstance(step, mesh.MakeOffer):
 
             async def offer(link: PeerLink) -> None:
-                self._obey(spoke, spoke.machine.described(link_id, await link.offer(), []))
+                link.publish(self._media.lines, is_offerer=True)
+                link.make_room(spoke.wants)
+                sdp = await link.offer()
+                self._obey(spoke, spoke.machine.described(link_id, sdp, link.tracks))
 
             spoke.jobs.put_nowait((link_id, offer))
         elif isinstance(step, mesh.MakeAnswer):
 
             async def answer(link: PeerLink) -> None:
+                needs_room = link.publish(self._media.lines, is_offerer=False)
                 sdp = await link.answer(step.offer.sdp)
-                self._obey(spoke, spoke.machine.described(link_id, sdp, []))
+                self._obey(spoke, spoke.machine.described(link_id, sdp, link.tracks))
                 self._obey(spoke, spoke.machine.applied(link_id))
+                self._media.said(spoke.member, link, step.offer.tracks)
+                if needs_room and link.publish(self._media.lines, is_offerer=False):
+                    self._obey(spoke, spoke.machine.want(self._media.kinds))
 
             spoke.jobs.put_nowait((link_id, answer))
         elif isinstance(step, mesh.Apply):
@@ -208,6 +240,7 @@ class MeshWay:
             async def apply(link: PeerLink) -> None:
                 await link.apply(step.answer.sdp)
                 self._obey(spoke, spoke.machine.applied(link_id))
+                self._media.said(spoke.member, link, step.answer.tracks)
 
             spoke.jobs.put_nowait((link_id, apply))
         else:
@@ -264,10 +297,15 @@ class MeshWay:
         spoke.watch = self._task(self._watch(spoke, link, link_id))
 
     async def _watch(self, spoke: _Spoke, link: PeerLink, link_id: str) -> None:
-        """Notices a path that went silent, long before ICE does."""
+        """Notices a path that went silent, long before ICE does, and asks again for packets that are missing."""
         watch = PathWatch(_now_ms())
+        next_look_ms = _now_ms()
         while spoke.link is link:
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(ASK_AGAIN_MS / 1000)
+            link.repair(_now_ms())
+            if _now_ms() < next_look_ms:
+                continue
+            next_look_ms = _now_ms() + _LOOK_MS
             if spoke.link is not link or not link.is_open:
                 watch = PathWatch(_now_ms())
                 continue
@@ -283,6 +321,7 @@ class MeshWay:
             return
         if spoke.watch is not None:
             spoke.watch.cancel()
+        self._media.ended(link)
         self._task(link.close())
         self._changed()
 

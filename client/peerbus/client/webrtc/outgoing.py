@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 import av
 
-from peerbus.client.webrtc.frames import BLOCK_SAMPLES, SAMPLE_RATE_HZ, position_s, widened
+from peerbus.client.webrtc.frames import BLOCK_SAMPLES, SAMPLE_RATE_HZ, copy_of, position_s, widened
 from peerbus.client.webrtc.sources import FrameSource
 from peerbus.protocol.signals import MediaKind
 
@@ -106,6 +106,7 @@ class Feed:
         """How many frames went onto lines."""
         self._source: Final = source
         self._line: Line | None = None
+        self._shared: SharedLine | None = None
 
     @property
     def kind(self) -> MediaKind:
@@ -118,6 +119,16 @@ class Feed:
         if line is not None:
             line.begin()
 
+    def share(self, line: SharedLine) -> None:
+        """Goes on this shared line, too, from now on."""
+        self._shared = line
+        line.begin()
+
+    def unshare(self, line: SharedLine) -> None:
+        """Does not go on it any more."""
+        if self._shared is line:
+            self._shared = None
+
     async def run(self) -> None:
         """
         Until the source ends; then the source is closed.
@@ -128,8 +139,52 @@ class Feed:
             while (frame := await self._source.next_frame()) is not None:
                 if isinstance(frame, av.AudioFrame) is not (self.kind == "audio"):
                     raise TypeError(f"a source of {self.kind} gave an {type(frame).__name__}")
-                if self._line is not None and not self.is_muted:
-                    self._line.put(frame)
+                if not self.is_muted and (self._line is not None or self._shared is not None):
+                    self._put(frame)
                     self.frames += 1
         finally:
             await self._source.close()
+
+    def _put(self, frame: Frame) -> None:
+        if self._shared is not None:
+            # Lines change the timestamp of what they take.
+            self._shared.put(frame if self._line is None else copy_of(frame))
+        if self._line is not None:
+            self._line.put(frame)
+
+
+class Outlet:
+    """What one connection takes from a shared line."""
+
+    def __init__(self, kind: MediaKind) -> None:
+        self.kind: Final[MediaKind] = kind
+        self._waiting: Final[deque[Frame]] = deque(maxlen=_MOST_WAITING[kind])
+        self._came: Final = asyncio.Event()
+
+    def put(self, frame: Frame) -> None:
+        """Takes a frame, which is not changed any more."""
+        self._waiting.append(frame)
+        self._came.set()
+
+    async def next_frame(self) -> Frame:
+        """The next frame to encode; waits for ever if there is none."""
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        return self._waiting.popleft()
+
+
+class SharedLine(Line):
+    """The frames of one feed for several connections, on one timeline."""
+
+    def __init__(self, kind: MediaKind) -> None:
+        super().__init__(kind)
+        self.outlets: Final[list[Outlet]] = []
+
+    def put(self, frame: Frame) -> None:
+        """Takes a frame; its timestamp is changed."""
+        super().put(frame)
+        while self._waiting:
+            stamped = self._waiting.popleft()
+            for outlet in self.outlets:
+                outlet.put(stamped)

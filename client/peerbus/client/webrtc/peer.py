@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import av
 from aiortc import (
@@ -93,19 +93,31 @@ class _LineSeal:
         return sealer.seal(codec, frame)
 
 
-class _LineTrack(MediaStreamTrack):
+class Frames(Protocol):
+    """What a line gives."""
+
+    @property
+    def kind(self) -> MediaKind:
+        """Of which media."""
+
+    async def next_frame(self) -> av.AudioFrame | av.VideoFrame:
+        """The next one; waits for ever if there is none."""
+
+
+class LineTrack(MediaStreamTrack):
     """A line, as aiortc's sender wants it."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Frames) -> None:
         super().__init__()
         self.kind = line.kind
         self._line = line
 
     async def recv(self) -> av.AudioFrame | av.VideoFrame:
+        """See aiortc."""
         return await self._line.next_frame()
 
 
-class _Slot:
+class Slot:
     """A receiving m-line."""
 
     def __init__(self, transceiver: RTCRtpTransceiver) -> None:
@@ -126,6 +138,13 @@ class _Slot:
         self.ssrc = ssrcs[0] if ssrcs else None
         for ssrc in ssrcs[1:2]:
             route_repairs(self.transceiver.receiver, ssrc)
+
+    def has_output(self, track: MediaStreamTrack) -> bool:
+        """Whether the track is that of this slot, whose frames go to the decoder from now on."""
+        if self.transceiver.receiver.track is not track:
+            return False
+        aiortc_seam.take_output(self.transceiver.receiver, self.decoder)
+        return True
 
     def repair(self, now_ms: int) -> None:
         """Asks again for what is missing."""
@@ -169,7 +188,7 @@ class SfuPeer:
         self._lines: Final[dict[RTCRtpTransceiver, Line]] = {}
         self._seals: Final[dict[Line, _LineSeal]] = {}
         self._free: Final[list[RTCRtpTransceiver]] = []
-        self._slots: Final[list[_Slot]] = []
+        self._slots: Final[list[Slot]] = []
         self._offer = ""
         self._codecs: dict[str, str] = {}
         self._closing: asyncio.Task[None] | None = None
@@ -189,7 +208,7 @@ class SfuPeer:
                 transceiver.direction = "sendonly"
                 return self._lines[transceiver]
         line = Line(kind)
-        transceiver = self._connection.addTransceiver(_LineTrack(line), direction="sendonly")
+        transceiver = self._connection.addTransceiver(LineTrack(line), direction="sendonly")
         self._lines[transceiver] = line
         if is_sealed:
             seal = self._seals[line] = _LineSeal()
@@ -213,7 +232,7 @@ class SfuPeer:
         for kind, count in counts.items():
             existing = sum(1 for slot in self._slots if slot.transceiver.kind == kind)
             for _ in range(count - existing):
-                slot = _Slot(self._connection.addTransceiver(kind, direction="recvonly"))
+                slot = Slot(self._connection.addTransceiver(kind, direction="recvonly"))
                 if are_sealed:
                     media_seam.prefer_sealable(slot.transceiver)
                 self._slots.append(slot)
@@ -396,13 +415,13 @@ class SfuPeer:
 
     def _track_came(self, track: MediaStreamTrack) -> None:
         for slot in self._slots:
-            if slot.transceiver.receiver.track is track:
-                aiortc_seam.take_output(slot.transceiver.receiver, slot.decoder)
+            if slot.has_output(track):
+                return
 
     def _transceiver_of(self, line: Line) -> RTCRtpTransceiver:
         return next(transceiver for transceiver, other in self._lines.items() if other is line)
 
-    def _slot(self, mid: str) -> _Slot | None:
+    def _slot(self, mid: str) -> Slot | None:
         return next((slot for slot in self._slots if slot.transceiver.mid == mid), None)
 
 

@@ -63,6 +63,7 @@ PeerState: TypeAlias = Literal["connecting", "connected", "carried", "left"]
 
 SIGNAL: Final = "signal"
 RETIRE_S: Final = 5.0
+_LINGER_S: Final = 1.0
 _ENTER_AGAIN_S: Final = 1.0
 _SWITCH_S: Final = PROPOSAL_MS / 1000 + 4.0
 """After so long nothing is heard of a proposal any more."""
@@ -535,8 +536,9 @@ class PeerGroup:
         self._reap(retiring)
 
     def _reap(self, retiring: _Retiring) -> None:
+        """Ends a way by which nothing more comes; pictures that come another way now had the time for a keyframe."""
         if not retiring.awaited:
-            self._end_retiring(retiring)
+            asyncio.get_running_loop().call_later(_LINGER_S, self._end_retiring, retiring)
 
     def _end_retiring(self, retiring: _Retiring) -> None:
         if retiring in self._retiring:

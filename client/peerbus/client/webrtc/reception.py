@@ -12,8 +12,8 @@ from typing import Any, Final
 from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.negotiation import Negotiation, TrackEnded, TrackMoved, TrackStarted
 from peerbus.client.webrtc.peer import SfuPeer, SlotCounts
-from peerbus.client.webrtc.records import ActiveSpeaker, Peer, publication_of
-from peerbus.client.webrtc.remote_track import RemoteTrack
+from peerbus.client.webrtc.records import ActiveSpeaker, Peer, RemotePublication, publication_of
+from peerbus.client.webrtc.remote_track import Decoding, RemoteTrack
 from peerbus.protocol import signals
 
 
@@ -25,27 +25,68 @@ class Reception:
         """By the full id of the publication."""
         self.slots: Final[dict[str, tuple[str, SlotCounts]]] = {}
         """The mid of each that is on a slot now, and the slot's counts when it took it."""
+        self._sfu: Final[set[str]] = set()
+        """The publications that come by the SFU."""
+        self._direct: Final[dict[str, Decoding]] = {}
+        """Those that come by a connection to their sender."""
+        self._peer: SfuPeer | None = None
         self._emit: Final = emit
         self._encryption: Final = encryption
 
     def follow(self, event: TrackStarted | TrackMoved | TrackEnded, peer: SfuPeer | None) -> None:
         """What a slot carries changed."""
         if isinstance(event, TrackEnded):
+            self._sfu.discard(event.publication)
             self.slots.pop(event.publication, None)
-            track = self.tracks.pop(event.publication)
-            track.end()
-            self._emit("track_ended", track)
+            if event.publication not in self._direct:
+                self._end(event.publication)
         elif isinstance(event, TrackMoved):
             self._attach(event.publication, event.mid, peer)
         else:
-            track = RemoteTrack(
-                publication_of(event.publication),
-                self._encryption,
-                lambda changed: self._emit("encryption_state", changed),
-            )
-            self.tracks[event.publication.publication] = track
-            self._attach(event.publication.publication, event.mid, peer)
-            self._emit("track", track)
+            publication = publication_of(event.publication)
+            self._sfu.add(publication.id)
+            is_new = self._track_of(publication)
+            self._attach(publication.id, event.mid, peer)
+            if is_new:
+                self._emit("track", self.tracks[publication.id])
+
+    def direct(self, publication: RemotePublication, decoder: Decoding) -> None:
+        """A track comes by a connection to its sender, or goes on there; it is the same one that came by the SFU."""
+        is_new = self._track_of(publication)
+        before = self._direct.get(publication.id)
+        self._direct[publication.id] = decoder
+        if before is not decoder:
+            self.tracks[publication.id].attach(decoder, is_direct=True)
+        if is_new:
+            self._emit("track", self.tracks[publication.id])
+
+    def direct_ended(self, publication: str, decoder: Decoding) -> None:
+        """A track does not come so any more."""
+        if self._direct.get(publication) is not decoder:
+            return
+        del self._direct[publication]
+        if publication not in self._sfu:
+            self._end(publication)
+        elif publication in self.slots:
+            mid, _ = self.slots[publication]
+            self._attach(publication, mid, self._peer)
+
+    def _track_of(self, publication: RemotePublication) -> bool:
+        """Whether the track of a publication is a new one."""
+        track = self.tracks.get(publication.id)
+        if track is not None:
+            track.update(publication)
+            return False
+        self.tracks[publication.id] = RemoteTrack(
+            publication, self._encryption, lambda changed: self._emit("encryption_state", changed)
+        )
+        return True
+
+    def _end(self, publication: str) -> None:
+        track = self.tracks.pop(publication, None)
+        if track is not None:
+            track.end()
+            self._emit("track_ended", track)
 
     def update(self, entry: signals.Publication) -> None:
         """Something about a publication changed."""
@@ -56,8 +97,10 @@ class Reception:
     def detach(self) -> None:
         """The connection is gone; tracks wait for the next one."""
         self.slots.clear()
-        for track in self.tracks.values():
-            track.attach(None)
+        self._peer = None
+        for publication, track in self.tracks.items():
+            if publication not in self._direct:
+                track.attach(None)
 
     def peers(self, negotiation: Negotiation, own_identity: str) -> list[Peer]:
         """Everybody else in the call."""
@@ -92,4 +135,6 @@ class Reception:
         self.slots.pop(publication, None)
         if peer is not None and decoder is not None:
             self.slots[publication] = (mid, peer.slot_counts(mid))
-        self.tracks[publication].attach(decoder)
+            self._peer = peer
+        if decoder is not None or publication not in self._direct:
+            self.tracks[publication].attach(decoder)

@@ -60,7 +60,10 @@ class RemoteTrack:
         self._encryption: Final = encryption
         self._watch: EncryptionWatch = encryption.watch(publication)
         self._on_encryption_state: Final = on_encryption_state
-        self._slot: Decoding | None = None
+        self._intake: _Intake | None = None
+        self._former: _Intake | None = None
+        """How it came before, until the first frame of the new way."""
+        self._is_direct = False
         self._readers: list[_Reader] = []
         self._ended = asyncio.Event()
         self.frames_dropped = 0
@@ -177,20 +180,44 @@ class RemoteTrack:
 
     # --- for the helper -----------------------------------------------------------------------------------------
 
-    def attach(self, slot: Decoding | None) -> None:
-        """Comes on this slot from now on; on none until there is a new connection."""
-        if self._slot is not None and self._readers:
-            self._slot.stop_decoding(self._deliver)
-        self._slot = slot
-        if slot is not None and self._readers:
-            slot.start_decoding(self._deliver, self._open_frame)
+    def attach(self, slot: Decoding | None, *, is_direct: bool = False) -> None:
+        """
+        Comes on this slot from now on; on none until there is a new connection.
+
+        `is_direct`: by a connection to the sender itself, whose frames nobody else could see. Between such a one and
+        the SFU it is shown without a gap: what comes the old way goes on until the first frame of the new one.
+        """
+        is_other_way = slot is not None and is_direct is not self._is_direct
+        former, self._intake = self._intake, None
+        if is_other_way:
+            self._is_direct = is_direct
+            self._watch = self._new_watch()
+            self._on_encryption_state(self)
+            self._stop(self._former)
+            self._former = former
+        else:
+            self._stop(former)
+            if slot is None:
+                self._stop(self._former)
+                self._former = None
+        if slot is not None:
+            self._intake = _Intake(self, slot, self._watch)
+            if self._readers:
+                self._intake.start()
 
     def update(self, publication: RemotePublication) -> None:
         """The sender changed something about it."""
         was_sealed, self._publication = self._publication.is_sealed, publication
         if publication.is_sealed is not was_sealed:
-            self._watch = self._encryption.watch(publication)
+            self._watch = self._new_watch()
+            if self._intake is not None:
+                self._intake.watch_anew(self._watch)
             self._on_encryption_state(self)
+
+    def _new_watch(self) -> EncryptionWatch:
+        if self._is_direct:
+            return EncryptionWatch(is_sealed=False, is_on=False)
+        return self._encryption.watch(self._publication)
 
     def end(self) -> None:
         """Nothing arrives any more."""
@@ -201,24 +228,63 @@ class RemoteTrack:
 
     def _open(self, reader: _Reader) -> None:
         self._readers.append(reader)
-        if len(self._readers) == 1 and self._slot is not None:
-            self._slot.start_decoding(self._deliver, self._open_frame)
+        if len(self._readers) == 1 and self._intake is not None:
+            self._intake.start()
 
     def _close(self, reader: _Reader) -> None:
         self._readers.remove(reader)
-        if not self._readers and self._slot is not None:
-            self._slot.stop_decoding(self._deliver)
+        if not self._readers:
+            for intake in (self._intake, self._former):
+                if intake is not None:
+                    intake.stop()
+            self._former = None
 
-    def _open_frame(self, codec: str, data: bytes) -> bytes | None:
-        frame, has_changed = self._encryption.open(self._watch, self._publication, codec, data)
+    def _stop(self, intake: _Intake | None) -> None:
+        if intake is not None and self._readers:
+            intake.stop()
+
+    def _open_frame(self, watch: EncryptionWatch, codec: str, data: bytes) -> bytes | None:
+        frame, has_changed = self._encryption.open(watch, self._publication, codec, data)
         if has_changed:
             self._on_encryption_state(self)
         return frame
 
-    def _deliver(self, frame: Frame) -> None:
+    def _deliver(self, intake: _Intake, frame: Frame) -> None:
+        if intake is self._intake and self._former is not None:
+            self._stop(self._former)
+            self._former = None
         for reader in self._readers:
             if not reader.put(frame):
                 self.frames_dropped += 1
+
+
+class _Intake:
+    """One way by which a track comes."""
+
+    def __init__(self, track: RemoteTrack, slot: Decoding, watch: EncryptionWatch) -> None:
+        self._track: Final = track
+        self._slot: Final = slot
+        self._watch = watch
+
+    def start(self) -> None:
+        """Decodes."""
+        self._slot.start_decoding(self.deliver, self.open_frame)
+
+    def stop(self) -> None:
+        """Decodes no more."""
+        self._slot.stop_decoding(self.deliver)
+
+    def watch_anew(self, watch: EncryptionWatch) -> None:
+        """The sender encrypts from now on, or does not any more."""
+        self._watch = watch
+
+    def deliver(self, frame: Frame) -> None:
+        """See `Decoding`."""
+        self._track._deliver(self, frame)  # noqa: SLF001 - a part of the track
+
+    def open_frame(self, codec: str, data: bytes) -> bytes | None:
+        """See `Decoding`."""
+        return self._track._open_frame(self._watch, codec, data)  # noqa: SLF001 - a part of the track
 
 
 class _Reader:
