@@ -106,6 +106,7 @@ export class AgentConnection {
   /** Rises with every connect and disconnect, so that what began for an earlier one can tell. */
   private generation = 0;
   private wantedName = "";
+  private wantsRelay = true;
   private readonly ice = new IceServers();
   private stopIceTimer: (() => void) | undefined;
   private iceAsked: Promise<readonly RTCIceServer[]> | undefined;
@@ -204,6 +205,11 @@ export class AgentConnection {
     return this.ice.servers;
   }
 
+  /** Whether peers may be reached by the server where there is no direct way, as `connect` was told. */
+  get isRelayEnabled(): boolean {
+    return this.wantsRelay;
+  }
+
   /** What the server takes; `undefined` before the first connect. */
   get limits(): LimitsInfo | undefined {
     return this.welcome?.limits;
@@ -245,6 +251,7 @@ export class AgentConnection {
       // A call that is set up meanwhile has to know it before the keys are there.
       this.channelKeys = { isSealed: wantsSealed(options), mediaKey: undefined };
       this.wantedName = options.agentName ?? "";
+      this.wantsRelay = options.enableWebrtcRelay ?? true;
       this.tell({ ...IDLE, name: "connecting" });
       const { generation } = this;
       this.begin(options, generation).catch((error: unknown) => {

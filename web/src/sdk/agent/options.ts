@@ -42,7 +42,7 @@ export interface ConnectOptions {
   readonly autoReceive?: boolean | undefined;
   /** False: only HTTP long-poll. */
   readonly useWebsocket?: boolean | undefined;
-  /** Accepted; calls are made by `WebRTCHelper`. */
+  /** False: `WebRTCHelper` reaches nobody by the server whom it can't reach directly, unless it is told to (`carry`). */
   readonly enableWebrtcRelay?: boolean | undefined;
   /** Accepted; a session id is public and resumes nothing, which happens by itself (`resumeKey`). */
   readonly sessionId?: string | null | undefined;

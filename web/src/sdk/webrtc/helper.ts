@@ -50,7 +50,7 @@ export interface WebRTCOptions {
    * whose mode can't be switched.
    */
   readonly mode?: WantedMode | undefined;
-  /** False: a peer to which no link can be made is not reached by the server meanwhile. */
+  /** Whether a peer to which no link stands is reached by the server meanwhile. By default as `enableWebrtcRelay` of `connect`: yes. */
   readonly carry?: boolean | undefined;
   /** STUN and TURN servers, instead of those that the server hands out. */
   readonly iceServers?: readonly RTCIceServer[] | undefined;
@@ -133,7 +133,7 @@ export class WebRTCHelper {
     options: WebRTCOptions = {},
     environment: CallEnvironment = browserCallEnvironment,
   ) {
-    const { mode, iceServers, iceTransportPolicy, e2ee, carry = true } = options;
+    const { mode, iceServers, iceTransportPolicy, e2ee, carry } = options;
     if (mode !== undefined && !MODES.includes(mode)) {
       throw new ProtocolError("not_supported", `There is no mode "${String(mode)}": ${MODES.join(", ")}.`);
     }
@@ -178,13 +178,13 @@ export class WebRTCHelper {
     });
   }
 
-  private enterGroup(mode: WantedMode, carry: boolean): PeerGroup {
+  private enterGroup(mode: WantedMode, carry: boolean | undefined): PeerGroup {
     const { agent, environment } = this;
     const settings = {
       agent,
       environment,
       mode,
-      carry,
+      carry: () => carry ?? agent.isRelayEnabled,
       configuration: () => ({ iceServers: [...agent.iceServers], ...this.configuration }),
       publications: this.published,
       stream: Number.parseInt(environment.newId().slice(-8), 16) || 1,

@@ -39,7 +39,7 @@ export interface GroupSettings {
   readonly environment: CallEnvironment;
   readonly mode: WantedMode;
   /** A peer to which no link can be made is reached by the server meanwhile. */
-  readonly carry: boolean;
+  readonly carry: () => boolean;
   readonly configuration: () => RTCConfiguration;
   readonly publications: ReadonlySet<Local>;
   /** A random number from 1 to 2^32 − 1. */
@@ -394,7 +394,7 @@ export class PeerGroup {
     const { building } = this;
     if (building?.term !== term || building.isAnswered) return;
     building.isAnswered = true;
-    if (this.settings.carry && building.path instanceof MeshPath) this.say({ kind: "ready", term });
+    if (this.settings.carry() && building.path instanceof MeshPath) this.say({ kind: "ready", term });
     else {
       const missing = this.unreached(building.path).map((identity) => this.nameOf(identity));
       const reason = `No way in mode ${building.mode} to ${missing.join(", ")}.`;
@@ -536,7 +536,7 @@ export class PeerGroup {
   private assign(identity: string, path: Path): void {
     let route = path.routeTo(identity);
     let state: PeerState = route ? "connected" : "connecting";
-    if (!route && this.settings.carry && path.isUnreachable(identity)) {
+    if (!route && this.settings.carry() && path.isUnreachable(identity)) {
       route = this.relay;
       state = "carried";
     }
