@@ -144,6 +144,7 @@ class Following:
     def _welcome(self, message: Welcome) -> None:
         record = self._record
         record.position_term, record.position = self.term, message.n
+        record.stable, record.released = min(record.stable, message.n), min(record.released, message.n)
         record.log.cut(message.n)
         self.is_greeted = True
         if not self._was_greeted:

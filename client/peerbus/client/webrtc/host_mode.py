@@ -93,8 +93,7 @@ class HostMode:
         if before is not None:
             for identity, order in before.members.items():
                 if identity != record.identity and view.members.get(identity) != order:
-                    record.absent[identity] = view.version
-                    record.log.forget_recipient(identity)
+                    record.left(identity, view.version)
         if view.host == record.identity:
             self._serve(before, view, is_next, now_ms)
         else:

@@ -135,6 +135,8 @@ class HostRecord:
         self.links: Final[set[str]] = set()
         self.absent: Final[dict[str, int]] = {}
         """Who left, and by which version of the group, while not everything of it may have come."""
+        self.marked = 0
+        """The version of the group that the last marker told."""
         self.paths = 0
         """How many times the way to all others began anew."""
         self.stale = 0
@@ -194,9 +196,18 @@ class HostRecord:
             return False
         return True
 
+    def left(self, identity: str, version: int) -> None:
+        """The server says, with this version of the group, that somebody left."""
+        self.absent[identity] = version
+        self.log.forget_recipient(identity)
+        self._tell_gone()
+
     def _marker(self, frame: bytes) -> None:
-        version = int.from_bytes(frame, "big")
-        for identity in [who for who, at in self.absent.items() if at <= version]:
+        self.marked = max(self.marked, int.from_bytes(frame, "big"))
+        self._tell_gone()
+
+    def _tell_gone(self) -> None:
+        for identity in [who for who, version in self.absent.items() if version <= self.marked]:
             del self.absent[identity]
             self.outputs.append(Gone(identity))
 

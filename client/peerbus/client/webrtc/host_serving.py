@@ -275,7 +275,7 @@ class Serving:
             return
         record = self._record
         self.is_ready = True
-        record.log.last_n = max(record.log.last_n, record.position)
+        record.log.last_n = max(record.log.last_n, record.position, record.stable, record.released)
         record.took_over(self.term)
         record.position_term = self.term
         snapshot = record.snapshot
