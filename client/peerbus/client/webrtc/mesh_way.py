@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.records import Message
@@ -25,11 +26,13 @@ from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.client.webrtc.reconnect import PathWatch
 from peerbus.client.webrtc.sfu_call import SIGNAL, is_loopback
 from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
-from peerbus.protocol.groups import GroupMember, Mode, PeerSignal
+from peerbus.protocol.groups import GroupMember, Mode, PeerSignal, PeerWanted
 from peerbus.protocol.signals import MediaKind
 
 CARRY_AFTER_MS: Final = 2_000
-"""A peer to which no link stands for so long is carried another way, where that is allowed, until one does."""
+"""A new peer to which no link stands for so long is carried another way, if that is allowed, until one does."""
+SILENCE_MS: Final = 3_000
+"""A link that was silent for so long is lost: data can go another way then."""
 _LOOK_MS: Final = 1_000
 
 
@@ -41,6 +44,7 @@ class _Spoke:
         self.machine: Final = machine
         self.link: PeerLink | None = None
         self.attempt = 0
+        self.was_up = False
         self.wants: list[MediaKind] = []
         """What the other side sends, or wants to."""
         self.down_since_ms: int | None = now_ms
@@ -51,7 +55,12 @@ class _Spoke:
 
 
 class MeshWay:
-    """See the module. `report` is told whom no link reaches."""
+    """
+    See the module. `report` is told whom no link reaches.
+
+    Links of another `scope` are not its own: two ways may have a link each to one peer. Without `has_media` they carry
+    data only.
+    """
 
     mode: Final[Mode] = "mesh"
 
@@ -61,6 +70,9 @@ class MeshWay:
         events: WayEvents,
         report: Callable[[str, bool], None],
         on_close: Callable[[MeshWay], None],
+        *,
+        scope: str = "",
+        has_media: bool = True,
     ) -> None:
         self.failure: PeerbusError | None = None
         self._parts: Final = parts
@@ -71,7 +83,8 @@ class MeshWay:
         self._order = -1
         self._is_closed = False
         self._tasks: Final[set[asyncio.Task[None]]] = set()
-        self._media: Final = MeshMedia(parts)
+        self._scope: Final = scope
+        self._media: Final = MeshMedia(parts, is_on=has_media)
         parts.agent.add_listener("peer_signal", self._signal_came)
 
     # --- the way ------------------------------------------------------------------------------------------------
@@ -103,7 +116,7 @@ class MeshWay:
         if spoke is None or spoke.down_since_ms is None:
             return True
         is_slow = _now_ms() >= spoke.down_since_ms + CARRY_AFTER_MS
-        return not is_slow and not spoke.machine.is_unreachable
+        return not spoke.was_up and not is_slow and not spoke.machine.is_unreachable
 
     def rooms(self, path: str) -> Rooms:
         """See `Way`."""
@@ -172,7 +185,9 @@ class MeshWay:
             signal: PeerSignal = msgspec.convert(message.content, PeerSignal)
         except msgspec.ValidationError:
             return  # A peer that speaks otherwise is one that can't be reached so.
-        self._obey(spoke, spoke.machine.signalled(signal, _now_ms()))
+        own = _unscoped(signal, self._scope)
+        if own is not None:
+            self._obey(spoke, spoke.machine.signalled(own, _now_ms()))
 
     def _obey(self, spoke: _Spoke, steps: list[Step]) -> None:
         """Does what is to be done for one link, and sees to its deadline."""
@@ -180,6 +195,7 @@ class MeshWay:
             self._do(spoke, step)
         if spoke.machine.is_up:
             spoke.down_since_ms = None
+            spoke.was_up = True
         elif spoke.down_since_ms is None:
             spoke.down_since_ms = _now_ms()
             self._look_later()
@@ -298,7 +314,7 @@ class MeshWay:
 
     async def _watch(self, spoke: _Spoke, link: PeerLink, link_id: str) -> None:
         """Notices a path that went silent, long before ICE does, and asks again for packets that are missing."""
-        watch = PathWatch(_now_ms())
+        watch = PathWatch(_now_ms(), silence_ms=SILENCE_MS)
         next_look_ms = _now_ms()
         while spoke.link is link:
             await asyncio.sleep(ASK_AGAIN_MS / 1000)
@@ -307,7 +323,7 @@ class MeshWay:
                 continue
             next_look_ms = _now_ms() + _LOOK_MS
             if spoke.link is not link or not link.is_open:
-                watch = PathWatch(_now_ms())
+                watch = PathWatch(_now_ms(), silence_ms=SILENCE_MS)
                 continue
             if watch.look(_now_ms(), link.packets_received) and await link.path_answers():
                 watch.answered(_now_ms())
@@ -329,7 +345,7 @@ class MeshWay:
         """What is lost of this is made up for by the deadline of the link."""
         try:
             told = self._parts.agent.send_message(
-                {"content": msgspec.to_builtins(signal)}, type=SIGNAL, to=[spoke.member.name], delivery="live"
+                {"content": msgspec.to_builtins(_scoped(signal, self._scope))}, type=SIGNAL, to=[spoke.member.name], delivery="live"
             )
         except PeerbusError as error:
             self._events.on_error(error)
@@ -341,6 +357,25 @@ class MeshWay:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _scoped(signal: PeerSignal, scope: str) -> PeerSignal:
+    """The signal as it is told: the ids of links that are not of a mesh begin with what they are of."""
+    if not scope:
+        return signal
+    link = "" if signal.link is UNSET else signal.link
+    return msgspec.structs.replace(signal, link=scope + link)
+
+
+def _unscoped(signal: PeerSignal, scope: str) -> PeerSignal | None:
+    """The signal, if it is of a link of this scope."""
+    told = "" if signal.link is UNSET else signal.link
+    before, mark, link = told.rpartition(":")
+    if before + mark != scope:
+        return None
+    if isinstance(signal, PeerWanted):
+        return msgspec.structs.replace(signal, link=link or UNSET)
+    return msgspec.structs.replace(signal, link=link)
 
 
 async def _nothing(link: PeerLink) -> None:

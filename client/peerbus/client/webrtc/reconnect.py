@@ -38,11 +38,12 @@ class PathWatch:
     Notices a path on which nothing arrives any more.
 
     ICE consent (RFC 7675) takes up to 30 s to notice. Here a path that was silent for a second is asked, and one that
-    neither carried anything nor answered for `SILENCE_MS` is lost. A path from another address is found in this way,
+    neither carried anything nor answered for `silence_ms` is lost. A path from another address is found in this way,
     too, since the SFU learns it from the question.
     """
 
-    def __init__(self, now_ms: int) -> None:
+    def __init__(self, now_ms: int, *, silence_ms: int = SILENCE_MS) -> None:
+        self._silence_ms: Final = silence_ms
         self._packets = -1
         self._heard_ms = now_ms
 
@@ -60,4 +61,4 @@ class PathWatch:
 
     def is_lost(self, now_ms: int) -> bool:
         """Whether it was silent for too long."""
-        return now_ms - self._heard_ms >= SILENCE_MS
+        return now_ms - self._heard_ms >= self._silence_ms
