@@ -207,9 +207,15 @@ def test_a_disk_that_is_full_refuses_what_needs_a_term_and_tells_the_rest() -> N
     assert code(stage.propose(ann, "relay")) == "storage_unavailable"
     stage.exit(bob)
     assert names(stage.group(ann)) == ["ann"]
+    for has_media in (True, False, True):
+        stage.enter(ann, has_media=has_media)
+    version = stage.group(ann).version
     stage.exit(ann)
     assert code(stage.enter(ann)) == "storage_unavailable"
     assert len(stage.groups) == 0
+    stage.is_disk_full = False
+    stage.enter(ann)
+    assert stage.group(ann).version > version
 
 
 # --- bad input --------------------------------------------------------------------------------------------
@@ -560,6 +566,31 @@ def test_a_host_that_nobody_can_follow_stays_host() -> None:
     assert stage.host(ann) == "bob"
 
 
+def test_a_former_lease_of_the_same_host_is_not_renewed() -> None:
+    stage = GroupStage()
+    ann, bob = entered(stage, "host", "ann", "bob")
+    old = stage.host_term(ann)
+    stage.later(HOST_TTL_MS + 50)
+    stage.ask(ann, RenewHost(term=old))
+    stage.exit(bob)
+    stage.enter(bob)
+    assert stage.host(bob) == "ann"
+    for _ in range(5):
+        stage.later(300)
+        stage.renew(ann, old)
+    assert stage.host(ann) == "bob"
+
+
+def test_who_was_silent_and_is_heard_again_can_follow_and_the_others_know() -> None:
+    stage = GroupStage()
+    ann, bob, cyd = entered(stage, "host", "ann", "bob", "cyd")
+    stage.later(HOST_TTL_MS + 50)
+    stage.renew(ann, 0)
+    host = stage.group(cyd).host
+    assert host is not UNSET
+    assert (host.identity, host.successor) == (bob.identity, ann.identity)
+
+
 def test_silent_members_do_not_hand_the_lease_around() -> None:
     stage = GroupStage()
     entered(stage, "host", "ann", "bob")
@@ -755,6 +786,22 @@ def test_two_hosts_of_one_term_are_never_told_without_a_newer_one() -> None:
     stage.enter(other, seen=structs.replace(lie, host=SeenHost(identity=other.identity, term=term - 1)))
     stage.later(1_000, working)
     assert stage.host_term(ann) == term
+
+
+def test_nobody_is_told_a_mode_under_a_lower_term_than_it_has_seen() -> None:
+    stage = GroupStage()
+    ann, bob = entered(stage, "mesh", "ann", "bob")
+    old = stage.seen(bob)
+    stage.switch("sfu", ann, bob)
+    new = stage.seen(ann)
+    assert new.term > old.term
+    stage = stage.restarted()
+    bob, ann = stage.join("bob"), stage.join("ann")
+    stage.enter(bob, "mesh", "mesh", seen=old)
+    assert stage.group(bob).term == old.term
+    stage.enter(ann, seen=new)
+    assert stage.group(ann).mode == "mesh"
+    assert stage.group(ann).term > new.term
 
 
 def test_what_was_seen_of_a_mode_that_the_others_cannot_do_is_left() -> None:

@@ -237,10 +237,11 @@ class GroupStage:
         """The frames that a session has got; signals of its group and errors without an id are put aside."""
         others: list[object] = []
         outbox = member.session.outbox
+        if member.connection is None and not member.is_gone:
+            return []  # What waits there comes when the session is resumed.
         frames = outbox.take(1 << 30)
-        if member.connection is not None:
-            self._live_seq[member.session.session_id] = outbox.live_next_seq - 1
-            outbox.acknowledge(outbox.live_next_seq - 1)
+        self._live_seq[member.session.session_id] = outbox.live_next_seq - 1
+        outbox.acknowledge(outbox.live_next_seq - 1)
         for out in frames:
             frame = out.frame
             if isinstance(frame, Message):

@@ -63,6 +63,7 @@ class Group:
         *,
         first_term: int,
         gather_until_ms: int,
+        version: int,
         counters: GroupCounters,
     ) -> None:
         self._limits: Final = limits
@@ -78,7 +79,8 @@ class Group:
         self.term = 0
         self.is_auto = False
         self.reason = ""
-        self.version = 0
+        self.version = version
+        """Of what members were told last; at first one that no group has gone beyond."""
         self.is_gathering = False
         self._hosting: Final = Hosting(
             self.members,
@@ -388,7 +390,9 @@ class Group:
         member = self.members.get(identity)
         if member is None:
             raise ProtocolError(ErrorCode.NOT_FOUND, "You are not in the channel's group; enter it first.")
-        member.is_silent = False
+        if member.is_silent:
+            member.is_silent = False
+            self._is_changed = True  # Maybe the successor is another.
         return member
 
     def _proposed(self, term: int) -> Proposal:

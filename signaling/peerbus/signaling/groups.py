@@ -107,6 +107,8 @@ class Groups:
         """What something has come in for since the last `flush`."""
         self._due: Final[list[tuple[int, int, ChannelKey]]] = []
         self._numbers = 0
+        self._version = 0
+        """The highest that any group has come to."""
         self._now_ms = now_ms
         self._is_worker_here = has_worker()
         self._asked_workers_at_ms = now_ms
@@ -214,6 +216,7 @@ class Groups:
             self._next_term,
             first_term=self._first_term,
             gather_until_ms=self._gather_until_ms,
+            version=self._version,
             counters=self.counters,
         )
 
@@ -330,6 +333,7 @@ class Groups:
                 room.told_at_ms = now_ms
                 for signal in group.news(now_ms):
                     self._push(room.sessions.values(), signal, now_ms)
+                self._version = max(self._version, group.version)
             else:
                 times.append(room.told_at_ms + pace_ms)
         due_ms = min(times, default=None)
