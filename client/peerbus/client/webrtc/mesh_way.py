@@ -82,6 +82,7 @@ class MeshWay:
         self._spokes: Final[dict[str, _Spoke]] = {}
         self._order = -1
         self._is_closed = False
+        self._is_retired = False
         self._tasks: Final[set[asyncio.Task[None]]] = set()
         self._scope: Final = scope
         self._media: Final = MeshMedia(parts, is_on=has_media)
@@ -91,7 +92,7 @@ class MeshWay:
 
     def follow(self, members: Mapping[str, GroupMember], order: int) -> None:
         """See `Way`."""
-        if self._is_closed:
+        if self._is_closed or self._is_retired:
             return
         for identity, spoke in list(self._spokes.items()):
             now = members.get(identity)
@@ -133,6 +134,17 @@ class MeshWay:
         """See `Way`."""
         return None
 
+    def retire(self) -> None:
+        """See `Way`. The others are not told: their links may be wanted again, and signals name no way."""
+        self._is_retired = True
+        for identity, spoke in list(self._spokes.items()):
+            if not spoke.machine.is_up:
+                self._give_up(identity, spoke)
+
+    def revive(self) -> None:
+        """See `Way`."""
+        self._is_retired = False
+
     async def close(self) -> None:
         """See `Way`."""
         if self._is_closed:
@@ -140,7 +152,7 @@ class MeshWay:
         self._is_closed = True
         self._on_close(self)
         self._parts.agent.remove_listener("peer_signal", self._signal_came)
-        for spoke in self._spokes.values():
+        for spoke in list(self._spokes.values()):
             self._end(spoke, "over")
         self._spokes.clear()
         self._media.close()
@@ -191,8 +203,14 @@ class MeshWay:
 
     def _obey(self, spoke: _Spoke, steps: list[Step]) -> None:
         """Does what is to be done for one link, and sees to its deadline."""
+        was_up = spoke.link is not None
         for step in steps:
+            if self._is_retired and isinstance(step, mesh.Open):
+                break
             self._do(spoke, step)
+        if self._is_retired and was_up and not spoke.machine.is_up:
+            self._give_up(spoke.member.identity, spoke)
+            return
         if spoke.machine.is_up:
             spoke.down_since_ms = None
             spoke.was_up = True
@@ -205,6 +223,11 @@ class MeshWay:
         deadline_ms = spoke.machine.deadline_ms
         if deadline_ms is not None and not self._is_closed:
             spoke.timer = asyncio.get_running_loop().call_at(deadline_ms / 1000, self._timed, spoke)
+
+    def _give_up(self, identity: str, spoke: _Spoke) -> None:
+        if self._spokes.get(identity) is spoke:
+            del self._spokes[identity]
+            self._end(spoke, "over")
 
     def _timed(self, spoke: _Spoke) -> None:
         self._obey(spoke, spoke.machine.time_passed(_now_ms() + 1))
@@ -345,7 +368,10 @@ class MeshWay:
         """What is lost of this is made up for by the deadline of the link."""
         try:
             told = self._parts.agent.send_message(
-                {"content": msgspec.to_builtins(_scoped(signal, self._scope))}, type=SIGNAL, to=[spoke.member.name], delivery="live"
+                {"content": msgspec.to_builtins(_scoped(signal, self._scope))},
+                type=SIGNAL,
+                to=[spoke.member.name],
+                delivery="live",
             )
         except PeerbusError as error:
             self._events.on_error(error)

@@ -374,6 +374,12 @@ class PeerGroup:
     def _way_for(self, mode: Mode) -> Way:
         if mode == "relay":
             return self._relay
+        for retiring in self._retiring:
+            if retiring.way.mode == mode:
+                # Two ways of one mode would take each other's signals for their own.
+                self._retiring.remove(retiring)
+                retiring.way.revive()
+                return retiring.way
         return self._make_way(mode, self._way_events())
 
     def _too_late(self, term: int) -> None:
@@ -522,6 +528,7 @@ class PeerGroup:
     def _retire(self, way: Way, peers: Sequence[str]) -> None:
         if way is self._relay:
             return
+        way.retire()
         retiring = _Retiring(way, set(peers))
         self._retiring.append(retiring)
         loop = asyncio.get_running_loop()

@@ -106,6 +106,12 @@ class RelayWay:
         """See `Way`."""
         return None
 
+    def retire(self) -> None:
+        """See `Way`; there is nothing to make."""
+
+    def revive(self) -> None:
+        """See `Way`; there was nothing to stop."""
+
     async def close(self) -> None:
         """See `Way`."""
         self._is_closed = True

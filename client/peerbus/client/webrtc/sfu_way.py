@@ -71,6 +71,12 @@ class SfuWay:
         """See `Way`."""
         return None
 
+    def retire(self) -> None:
+        """See `Way`; there is nothing to make."""
+
+    def revive(self) -> None:
+        """See `Way`; there was nothing to stop."""
+
     async def close(self) -> None:
         """See `Way`."""
         await self._on_close()

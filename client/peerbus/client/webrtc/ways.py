@@ -73,5 +73,11 @@ class Way(Protocol):
     def round_trip_ms(self, peer: str) -> float | None:
         """How long a question to a peer takes on its path, where that is known."""
 
+    def retire(self) -> None:
+        """Another way takes its place: what there is still takes frames in, and nothing is made anew."""
+
+    def revive(self) -> None:
+        """It is wanted again after all; `follow` comes next."""
+
     async def close(self) -> None:
         """Nothing of it is left."""
