@@ -18,6 +18,7 @@ from peerbus.client import AgentConnection, PeerbusError
 from peerbus.client.webrtc import Peer, WebRTCHelper
 from peerbus.protocol.groups import Mode
 from tests.e2e.call_stage import Callers, call_server, somebody
+from tests.e2e.network_path import NetworkPath
 
 __all__ = ["call_server", "somebody"]
 
@@ -92,9 +93,10 @@ class Player(ABC):
 class PagePlayer(Player):
     """In a browser."""
 
-    def __init__(self, name: str, page: Page) -> None:
+    def __init__(self, name: str, page: Page, path: NetworkPath) -> None:
         super().__init__(name)
         self.page: Final = page
+        self.path: Final = path
 
     async def reached(self) -> list[str]:
         return list(await self.page.evaluate("modes.reached()"))
@@ -231,7 +233,7 @@ class Stage:
             await caller.page.add_script_tag(url=f"/sdk/{script}")
         await caller.page.evaluate(MODES_JS)
         await caller.page.evaluate("(given) => modes.join(...given)", [channel, name, mode, options])
-        return PagePlayer(name, caller.page)
+        return PagePlayer(name, caller.page, caller.path)
 
     async def close(self) -> None:
         """The programs are gone; pages are cleared by whoever opened them."""
@@ -315,8 +317,9 @@ async def _last(player: Player) -> Any:
 
 
 async def test_modes_are_switched_under_load_and_nothing_is_lost_doubled_or_reordered(
-    join: Stage, channel: str
+    join: Stage, channel: str, somebody: Callers
 ) -> None:
+    somebody.pages.network_may_fail = True
     players = [await join(kind, channel, "mesh") for kind in ("chromium", "firefox", "python")]
     await _all_reach_all(*players)
     ann, ben, cyd = players
@@ -334,6 +337,11 @@ async def test_modes_are_switched_under_load_and_nothing_is_lost_doubled_or_reor
         for one in players:
             await _until(f"the mode of {one.name}", one.mode, mode)
         await asyncio.sleep(PAUSE_S)
+        if mode == "relay":
+            assert isinstance(ann, PagePlayer)
+            ann.path.cut()
+            await asyncio.sleep(2 * PAUSE_S)
+            ann.path.mend()
     assert isinstance(ben, PagePlayer)
     await ben.page.evaluate("modes.refuseNext()")
     assert (await ann.switch("mesh")).startswith("vetoed")
@@ -394,3 +402,6 @@ async def test_a_sealed_channel_seals_what_peers_say(
     assert await ben.switch("relay") == ""
     await ben.send("by the server")
     await _until("what ann hears", ann.data, [["ben", "by the server"]])
+    # A page that goes is no lost connection, which the others would wait for; Firefox sends nothing any more by then.
+    await ann.page.goto("about:blank")
+    await _until("whom ben knows", lambda: ben.page.evaluate("member.webrtc.peers"), [])

@@ -279,7 +279,17 @@ export class FakeCallWorld extends FakeWorld implements CallEnvironment {
   readonly peers: FakePeerConnection[] = [];
   readonly frameWorkers: FakeFrameWorker[] = [];
   hasPeerConnections = true;
+  private readonly hiders = new Set<() => void>();
   private lastId = 0;
+
+  onPageHide(callback: () => void): () => void {
+    this.hiders.add(callback);
+    return () => this.hiders.delete(callback);
+  }
+
+  hidePage(): void {
+    for (const hider of this.hiders) hider();
+  }
 
   newId(): string {
     this.lastId += 1;

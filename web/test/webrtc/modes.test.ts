@@ -234,6 +234,21 @@ describe("the group", () => {
     expect(peers.at(-1)).toBe("bob left");
   });
 
+  test("is left with the page, and entered again should that come back", async () => {
+    await enter("relay");
+    world.hidePage();
+    await settle();
+    expect(asked("exit")).toHaveLength(1);
+    expect(peers).toEqual(["bob connected", "bob left"]);
+    world.wake();
+    await settle();
+    expect(asked("enter").at(-1)).toEqual({ kind: "enter", mode: "relay", modes: ALL, has_media: false });
+    await group({ mode: "relay", members: [member(BOB, 2), member(ME, 3)] });
+    expect(peers.at(-1)).toBe("bob connected");
+    await bobSends("again");
+    expect(heard).toEqual([["bob", "again"]]);
+  });
+
   test("is left by closing", async () => {
     await enter("mesh");
     webrtc.close();
@@ -287,6 +302,7 @@ describe("relay", () => {
     expect(bobHears()).toEqual([{ n: 1 }, { n: 2 }, { n: 3 }]);
     expect(await codeOf(webrtc.sendData(new Uint8Array(20_000), { lossy: true }))).toBe("too_large");
     expect(await codeOf(webrtc.sendData(1, "nobody"))).toBe("unknown_recipient");
+    expect(await codeOf(webrtc.sendData(1, "alice"))).toBe("unknown_recipient");
     expect(await codeOf(webrtc.sendData(new Date()))).toBe("bad_request");
   });
 

@@ -14,6 +14,8 @@ export interface CallEnvironment extends Platform, FrameWorkerMaker {
   newId(): string;
   /** Whether peer connections can be opened at all. */
   readonly hasPeerConnections: boolean;
+  /** Calls when the page goes, which may come back; gives what stops it. */
+  onPageHide(callback: () => void): () => void;
   /** Throws `ProtocolError` (`not_supported`) where the browser has none. */
   openPeerConnection(configuration: RTCConfiguration): RTCPeerConnection;
   makeStream(): MediaStream;
@@ -25,6 +27,11 @@ export const browserCallEnvironment: CallEnvironment = {
   newId: () => toHex(randomBytes(8)),
   get hasPeerConnections() {
     return typeof RTCPeerConnection !== "undefined";
+  },
+  onPageHide(callback) {
+    if (typeof window === "undefined") return () => undefined;
+    window.addEventListener("pagehide", callback);
+    return () => window.removeEventListener("pagehide", callback);
   },
   openPeerConnection(configuration) {
     if (typeof RTCPeerConnection === "undefined") {

@@ -131,6 +131,10 @@ export class PeerGroup {
         if (name === "closed") this.end(code || "closed", why || "The agent was disconnected.");
         else this.refresh();
       }),
+      // Else the others would take this side for one that lost its network, and wait (Firefox sends nothing by then).
+      environment.onPageHide(() => this.pageHid()),
+      // A page that comes back out of the browser's cache enters again.
+      environment.onWake(() => agent.isConnected && this.connected(false)),
     ];
     queueMicrotask(() => agent.isConnected && this.connected(true));
   }
@@ -185,14 +189,15 @@ export class PeerGroup {
       return;
     }
     const { others } = this.follower;
-    const wanted = to ?? [...others.keys()];
-    this.port.send(
-      wanted.filter((identity) => others.has(identity)),
-      payload,
-      isLossy,
-      settle,
-    );
-    this.sendPlainly(to, payload, isLossy);
+    const strangers = this.strangers.filter((identity) => to === undefined || to.includes(identity));
+    const missing = to?.filter((identity) => !others.has(identity) && !strangers.includes(identity)) ?? [];
+    if (missing.length > 0) {
+      const text = "Somebody whom this is for is in the channel, but has no WebRTCHelper with a mode there.";
+      throw new ProtocolError("unknown_recipient", text, { details: { missing } });
+    }
+    const members = to?.filter((identity) => others.has(identity)) ?? [...others.keys()];
+    this.port.send(members, payload, isLossy, settle);
+    if (strangers.length > 0) this.sendPlainly(strangers, payload, isLossy);
   }
 
   /** Asks for another mode; settles when it holds for all, or is rolled back. */
@@ -214,6 +219,13 @@ export class PeerGroup {
     this.mesh?.publicationsChanged();
     if (this.current) this.enter();
     this.refresh();
+  }
+
+  /** The page goes, for all that is known: a closed tab is no lost connection. */
+  private pageHid(): void {
+    if (!this.follower.state) return;
+    if (this.settings.agent.isConnected) this.say({ kind: "exit" });
+    this.obey(this.follower.out());
   }
 
   close(): void {
@@ -579,21 +591,21 @@ export class PeerGroup {
     } else this.listener.data(sender, payload, isLossy);
   }
 
-  /** To whoever is in the call, but not in the group. */
-  private sendPlainly(to: readonly string[] | undefined, payload: unknown, isLossy: boolean): void {
+  /** Whoever is in the call, but not in the group. */
+  private get strangers(): string[] {
     const { call } = this;
-    if (!call?.isOpen || !(this.current?.path instanceof WorkerPath)) return;
-    const { others } = this.follower;
-    const strangers = call.reception
-      .peers(this.settings.agent.identity)
-      .map(({ identity }) => identity)
-      .filter((identity) => !others.has(identity) && (to === undefined || to.includes(identity)));
-    if (strangers.length === 0) return;
-    const waiting = { bytes: encodeData(strangers, payload), settle: () => undefined };
+    if (!call?.isOpen || !(this.current?.path instanceof WorkerPath)) return [];
+    const inCall = call.reception.peers(this.settings.agent.identity).map(({ identity }) => identity);
+    return inCall.filter((identity) => !this.follower.others.has(identity));
+  }
+
+  private sendPlainly(to: readonly string[], payload: unknown, isLossy: boolean): void {
+    const { call } = this;
+    const waiting = { bytes: encodeData(to, payload), settle: () => undefined };
     const nowMs = this.settings.environment.nowMs();
-    if (isLossy) call.outbox.pushLossy(waiting, nowMs);
-    else call.outbox.pushReliable(waiting, nowMs);
-    call.flush();
+    if (isLossy) call?.outbox.pushLossy(waiting, nowMs);
+    else call?.outbox.pushReliable(waiting, nowMs);
+    call?.flush();
   }
 
   // --- the end ---------------------------------------------------------------------------------------------
