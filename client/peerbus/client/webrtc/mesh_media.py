@@ -22,7 +22,8 @@ from peerbus.protocol.signals import MediaKind, OfferedTrack
 class MeshMedia:
     """See the module."""
 
-    def __init__(self, parts: CallParts) -> None:
+    def __init__(self, parts: CallParts, *, is_on: bool = True) -> None:
+        self._is_on: Final = is_on
         self.lines: Final[dict[Publication, SharedLine]] = {}
         self._parts: Final = parts
         self._received: Final[dict[PeerLink, dict[str, Decoding]]] = {}
@@ -35,7 +36,7 @@ class MeshMedia:
 
     def look(self) -> None:
         """The publications may be others than before."""
-        publications = self._parts.publishing.publications
+        publications = self._parts.publishing.publications if self._is_on else []
         for publication in list(self.lines):
             if publication not in publications:
                 publication.feed.unshare(self.lines.pop(publication))
@@ -47,6 +48,8 @@ class MeshMedia:
 
     def said(self, member: GroupMember, link: PeerLink, tracks: Sequence[OfferedTrack]) -> None:
         """A member told what it sends by its link."""
+        if not self._is_on:
+            return
         before = self._received.get(link, {})
         now: dict[str, Decoding] = {}
         for track in tracks:
