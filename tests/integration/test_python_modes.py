@@ -95,7 +95,15 @@ def are_connected(member: Member, names: tuple[str, ...]) -> bool:
 
 @pytest.mark.parametrize(
     ("mode", "password"),
-    [("mesh", None), ("mesh", "pw"), ("relay", None), ("relay", "pw"), ("datachannel", None), ("sfu", "pw")],
+    [
+        ("mesh", None),
+        ("mesh", "pw"),
+        ("host", "pw"),
+        ("relay", None),
+        ("relay", "pw"),
+        ("datachannel", None),
+        ("sfu", "pw"),
+    ],
 )
 async def test_data_arrive_as_what_they_were(server: Server, mode: Mode, password: str | None) -> None:
     channel = f"data-{mode}-{password}"
@@ -167,14 +175,14 @@ class Talk:
 async def test_the_mode_is_switched_while_all_talk(server: Server) -> None:
     async with group(server, "mesh", "switch", "ann", "bob", "cyd") as members:
         talk = Talk(members)
-        for mode in ("datachannel", "sfu", "relay", "mesh"):
+        for mode in ("host", "datachannel", "sfu", "relay", "mesh"):
             await asyncio.sleep(0.3)
             await members[1].helper.switch_mode(mode)
             await until(lambda: {member.helper.mode for member in members} == {mode})  # noqa: B023 - awaited at once
         await asyncio.sleep(0.3)
         await talk.end()
         modes = [mode for mode, _ in members[2].modes]
-        assert modes == ["mesh", "datachannel", "sfu", "relay", "mesh"]
+        assert modes == ["mesh", "host", "datachannel", "sfu", "relay", "mesh"]
         assert [member.errors for member in members] == [[], [], []]
 
 

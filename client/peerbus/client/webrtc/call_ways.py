@@ -81,6 +81,17 @@ class Call(Protocol):
     def switch_mode(self, mode: WantedMode) -> Outcome[None]:
         """Proposes another mode."""
 
+    @property
+    def host(self) -> Peer | None:
+        """Who is host, in mode `host`."""
+
+    @property
+    def is_host(self) -> bool:
+        """Whether this member is host, and serves."""
+
+    def set_host_state(self, state: Any) -> None:
+        """The state of the host's application."""
+
     def publications_changed(self) -> None:
         """What is published has changed."""
 

@@ -13,11 +13,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.outcome import Outcome
 from peerbus.client.webrtc.call_ways import CallParts
+from peerbus.client.webrtc.host_frames import HOST_ROLE
+from peerbus.client.webrtc.host_record import HostView
+from peerbus.client.webrtc.host_way import HostEvents, HostWay
 from peerbus.client.webrtc.mesh_way import MeshWay
 from peerbus.client.webrtc.peer_frames import STREAM_MAX
 from peerbus.client.webrtc.peer_group import GroupEvents, PeerGroup, PeerState
@@ -29,10 +32,10 @@ from peerbus.client.webrtc.sfu_call import CallEvents, SfuCall
 from peerbus.client.webrtc.sfu_way import SfuWay
 from peerbus.client.webrtc.stats import DataStats, PeerStats
 from peerbus.client.webrtc.ways import Way, WayEvents
-from peerbus.protocol.groups import GroupHost, GroupMember, Mode, WantedMode
+from peerbus.protocol.groups import GroupMember, GroupState, Mode, WantedMode
 from peerbus.protocol.session.outputs import State
 
-MODES: Final[tuple[Mode, ...]] = ("mesh", "relay", "datachannel", "sfu")
+MODES: Final[tuple[Mode, ...]] = ("mesh", "host", "relay", "datachannel", "sfu")
 """What a Python peer can be in."""
 _LINGER_S: Final = 1.0
 _AGAIN_S: Final = 2.0
@@ -63,7 +66,7 @@ class GroupCall:
                 on_peers=self._peers_changed,
                 on_peer_state=self._peer_state,
                 on_mode=self._mode_changed,
-                on_host=self._host_changed,
+                on_told=self._told,
                 on_error=parts.on_error,
             ),
         )
@@ -83,12 +86,16 @@ class GroupCall:
             ),
         )
         self._meshes: Final[list[MeshWay]] = []
+        self._host_ways: Final[list[HostWay]] = []
         self._sfu_ways: Final[list[tuple[SfuWay, WayEvents]]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
         self._was_up = False
         self._is_over = False
         self._connection_id = ""
+        self._host = ""
+        self._host_news: tuple[int, Any] | None = None
+        """The term and the state that are to be told as soon as the mode holds."""
         self._waiting: list[tuple[Sequence[str] | None, Any, bool, Outcome[bool]]] = []
         """Messages from before the group was entered."""
 
@@ -141,6 +148,16 @@ class GroupCall:
                 return self.group.state_of(identity) in ("connected", "carried")
         return False
 
+    @property
+    def host(self) -> Peer | None:
+        """See `Call`."""
+        return self._peer(self._host) if self._host and self.group.mode == "host" else None
+
+    @property
+    def is_host(self) -> bool:
+        """See `Call`."""
+        return any(way.is_host for way in self._host_ways if way is self.group.way)
+
     # --- what the helper asks for -------------------------------------------------------------------------------
 
     def begin(self) -> None:
@@ -160,6 +177,14 @@ class GroupCall:
                 self._waiting.append((to, payload, is_lossy, outcome))
             return outcome
         return self._port.send(self._identities(to), payload, is_lossy=is_lossy)
+
+    def set_host_state(self, state: Any) -> None:
+        """See `Call`. Raises `PeerbusError` (`forbidden`, `bad_request`, `too_large`)."""
+        for way in self._host_ways:
+            if way is self.group.way:
+                way.set_state(state)
+                return
+        raise PeerbusError(ErrorCode.FORBIDDEN, "Only the host keeps a state, in mode host.")
 
     def switch_mode(self, mode: WantedMode) -> Outcome[None]:
         """See `Call`."""
@@ -232,6 +257,8 @@ class GroupCall:
         members = self.group.members
         if to is None:
             return list(members)
+        if list(to) == [HOST_ROLE] and self.group.mode == "host":
+            return [HOST_ROLE]
         by_name = {member.name: identity for identity, member in members.items()}
         found = [one if one in members else by_name.get(one) for one in to]
         missing = [one for one, identity in zip(to, found, strict=True) if identity is None]
@@ -268,14 +295,31 @@ class GroupCall:
             mesh = MeshWay(self._parts, events, self.group.report, self._mesh_closed)
             self._meshes.append(mesh)
             return mesh
-        raise PeerbusError(ErrorCode.NOT_SUPPORTED, f"Python has no mode {mode} yet.")
+        if mode == "host":
+            host_way = HostWay(
+                self._parts,
+                events,
+                HostEvents(
+                    on_host=self._host_changed,
+                    on_message=self._data_came,
+                    on_known=lambda sender, frame: self._port.receive(sender, frame, is_known=True),
+                    on_gone=self.group.gone,
+                    on_renew=self.group.renew,
+                    report=self.group.report,
+                ),
+                self._host_ways.remove,
+            )
+            self._host_ways.append(host_way)
+            return host_way
+        raise PeerbusError(ErrorCode.NOT_SUPPORTED, f"Python has no mode {mode}.")
 
     def _peer(self, identity: str) -> Peer:
         member = self.group.members.get(identity)
         known = self._parts.reception.peer(self.sfu.negotiation, identity)
+        own_name = self._parts.agent.agent_name if identity == self._parts.agent.identity else known.name
         return Peer(
             identity=identity,
-            name=known.name if member is None else member.name,
+            name=own_name if member is None else member.name,
             publications=known.publications,
         )
 
@@ -289,10 +333,36 @@ class GroupCall:
 
     def _mode_changed(self, mode: Mode, reason: str) -> None:
         self._parts.emit("mode_change", mode, reason)
+        self._tell_host()
         self._look()
 
-    def _host_changed(self, host: GroupHost | None) -> None:
-        """Only the mode `host` has one."""
+    def _host_changed(self, identity: str, term: int, state: Any) -> None:
+        self._host, self._host_news = identity, (term, state)
+        self._tell_host()
+
+    def _tell_host(self) -> None:
+        if self._host_news is not None and self.group.mode == "host":
+            (term, state), self._host_news = self._host_news, None
+            self._parts.emit("host_change", self._peer(self._host), term, state)
+
+    def _told(self, state: GroupState, has_gap: bool) -> None:
+        """Who is host, or is to be, for the way of that mode."""
+        host = state.host if state.mode == "host" else UNSET
+        if host is UNSET and state.proposal is not UNSET and state.proposal.mode == "host":
+            host = state.proposal.host
+        if host is UNSET:
+            return
+        members = {one.identity: one.order for one in (*self.group.members.values(), *state.members)}
+        view = HostView(
+            version=state.version,
+            term=host.term,
+            host=host.identity,
+            successor=None if host.successor is UNSET else host.successor,
+            members=members,
+            has_gap=has_gap,
+        )
+        for way in list(self._host_ways):
+            way.told(view)
 
     def _over(self, error: PeerbusError) -> None:
         self._parts.on_over(error)

@@ -56,7 +56,8 @@ class WebRTCHelper(Emitter):
     `peers(list[Peer])`, `active_speaker(list[ActiveSpeaker])` with the loudest first, `data(data, Peer)` (as an
     attribute: `on_data_received`), `state(CallState)`, `encryption_state(RemoteTrack)` when `RemoteTrack.encryption`
     has changed, `mode_change(mode, reason)`, `peer_state(Peer, "connecting" | "connected" | "carried" | "left")`,
-    `error(Exception)`. Handlers are functions or coroutine functions.
+    `host_change(Peer, term, state)` in mode `host` (the peer may be this member), `error(Exception)`. Handlers are
+    functions or coroutine functions.
 
     After a loss of the connection it makes another by itself and publishes everything again. A loss of the agent's
     connection alone disturbs nothing.
@@ -70,6 +71,7 @@ class WebRTCHelper(Emitter):
     on_state = Callback[Callable[[CallState], Any]]("state")
     on_encryption_state = Callback[Callable[[RemoteTrack], Any]]("encryption_state")
     on_mode_change = Callback[Callable[[Mode, str], Any]]("mode_change")
+    on_host_change = Callback[Callable[[Peer, int, Any], Any]]("host_change")
     on_peer_state = Callback[Callable[[Peer, PeerState], Any]]("peer_state")
     on_error = Callback[Callable[[Exception], Any]]("error")
 
@@ -88,8 +90,9 @@ class WebRTCHelper(Emitter):
         `agent` is connected to the channel of the call, or will be.
 
         `mode`: how data and media travel, for all who are in the channel with a mode; the first one's holds until
-        `switch_mode`. `mesh`: a connection between every two. `relay`: data over signaling. `datachannel`: data through
-        the SFU. `sfu`: media and data through the SFU. `auto`: what suits the number of members, chosen by the server.
+        `switch_mode`. `mesh`: a connection between every two. `host`: data through one member, in one order for all.
+        `relay`: data over signaling. `datachannel`: data through the SFU. `sfu`: media and data through the SFU.
+        `auto`: what suits the number of members, chosen by the server.
         Without one it is a call through the SFU that belongs to no group, as everybody's without a mode.
         `carry`: a peer that the mode's way does not reach is sent its data over signaling meanwhile.
 
@@ -159,6 +162,16 @@ class WebRTCHelper(Emitter):
     def mode(self) -> Mode | None:
         """How data and media travel now; None while that is not known."""
         return self._call.mode
+
+    @property
+    def host(self) -> Peer | None:
+        """Who is host, in mode `host`, maybe this member itself; None while there is none."""
+        return self._call.host
+
+    @property
+    def is_host(self) -> bool:
+        """Whether this member is host now: it keeps the state, and messages to `HOST` come to it."""
+        return self._call.is_host
 
     @property
     def is_encrypted(self) -> bool:
@@ -331,6 +344,16 @@ class WebRTCHelper(Emitter):
     def broadcast(self, payload: Any, *, reliable: bool = True) -> Outcome[bool]:
         """Sends to everybody else in the call; see `send_data`."""
         return self.send_data(payload, reliable=reliable)
+
+    def set_host_state(self, state: Any) -> None:
+        """
+        The state of the host's application as it is now: JSON, text or bytes, at most 4 MiB.
+
+        Kept by the successor at once, and by the others soon after. Whoever becomes host is given the newest by
+        `host_change`, and then once more every message for the host that came after it.
+        Raises `PeerbusError`: `forbidden` (this member is not host), `bad_request`, `too_large`.
+        """
+        self._call.set_host_state(state)
 
     def switch_mode(self, mode: WantedMode) -> Outcome[None]:
         """

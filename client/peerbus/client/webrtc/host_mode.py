@@ -57,6 +57,11 @@ class HostMode:
         return self._following is not None and self._following.is_greeted
 
     @property
+    def host(self) -> str | None:
+        """Who is host, by what the server said last."""
+        return None if self._record.view is None else self._record.view.host
+
+    @property
     def path(self) -> int | None:
         """The number of the way that frames go now; under another number all that is not acknowledged goes again."""
         return self._record.paths if self.is_ready else None

@@ -33,6 +33,7 @@ from peerbus.client.webrtc.group_follower import (
     Left,
     Proposed,
 )
+from peerbus.client.webrtc.host_frames import HOST_ROLE
 from peerbus.client.webrtc.peer_port import PeerPort
 from peerbus.client.webrtc.relay_way import RelayWay
 from peerbus.client.webrtc.ways import Way, WayEvents
@@ -42,7 +43,6 @@ from peerbus.protocol.groups import (
     READY_WITHIN_MS,
     Enter,
     Exit,
-    GroupHost,
     GroupMember,
     GroupProposal,
     GroupRequest,
@@ -52,6 +52,7 @@ from peerbus.protocol.groups import (
     ProposalEnded,
     Propose,
     Ready,
+    RenewHost,
     Report,
     Veto,
     WantedMode,
@@ -80,7 +81,8 @@ class GroupEvents(Struct, frozen=True, kw_only=True):
     """Who is in it has changed."""
     on_peer_state: Callable[[GroupMember, PeerState], None]
     on_mode: Callable[[Mode, str], None]
-    on_host: Callable[[GroupHost | None], None]
+    on_told: Callable[[GroupState, bool], None]
+    """The server said all of this anew; and whether something that it said before may have been missed."""
     on_error: Callable[[Exception], None]
 
 
@@ -132,12 +134,15 @@ class PeerGroup:
         self._has_media = False
         self._is_over = False
         self._is_assigning = False
+        self._has_gap = False
+        self._leaving: Final[set[str]] = set()
+        """Who has left while what it sent may still come, in the host's order."""
         self._strangers: Final[set[str]] = set()
         self._tasks: Final[set[asyncio.Task[Any]]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         agent.add_listener(SIGNAL, self._signal_came)
-        agent.add_listener("connect", self.enter)
+        agent.add_listener("connect", self._connected)
         agent.add_listener("gap", self._gap_came)
 
     # --- what can be looked at ----------------------------------------------------------------------------------
@@ -210,7 +215,7 @@ class PeerGroup:
                 timer.cancel()
         for event, listener in (
             (SIGNAL, self._signal_came),
-            ("connect", self.enter),
+            ("connect", self._connected),
             ("gap", self._gap_came),
         ):
             if listener in self._agent.listeners(event):
@@ -307,6 +312,9 @@ class PeerGroup:
         if isinstance(signal, GroupState):
             self._port.become(self._agent.identity)
             self._follow(self.follower.told(signal, self._agent.identity))
+            if self.follower.state is signal and not self._is_over:
+                has_gap, self._has_gap = self._has_gap, False
+                self._events.on_told(signal, has_gap)
         elif isinstance(signal, ProposalEnded):
             self._follow(self.follower.ended(signal))
         else:
@@ -316,7 +324,12 @@ class PeerGroup:
     def _gap_came(self, gap: Gap) -> None:
         """What the server said may be lost, and what others sent by it; `connect` enters anew."""
         if gap.live:
+            self._has_gap = True
             self.enter()
+
+    def _connected(self) -> None:
+        self._has_gap = True
+        self.enter()
 
     # --- inside: what follows -----------------------------------------------------------------------------------
 
@@ -337,7 +350,7 @@ class PeerGroup:
 
     def _follow_one(self, change: Change) -> None:
         if isinstance(change, Left):
-            self._port.left(change.member.identity)
+            self._lose(change.member.identity)
             self._strangers.discard(change.member.identity)
             for retiring in self._retiring:
                 retiring.awaited.discard(change.member.identity)
@@ -353,10 +366,22 @@ class PeerGroup:
             self._build(change.proposal)
         elif isinstance(change, Ended):
             self._roll_back(change)
-        elif isinstance(change, HostIs):
-            self._events.on_host(change.host)
         else:
-            assert isinstance(change, Entered)
+            assert isinstance(change, Entered | HostIs)
+
+    def _lose(self, peer: str) -> None:
+        """A peer left. In a host's order what it sent may still come: the host says when nothing does."""
+        if self._way is not None and self._way.mode == "host":
+            self._port.left_as_recipient(peer)
+            self._leaving.add(peer)
+        else:
+            self._port.left(peer)
+
+    def gone(self, peer: str) -> None:
+        """The host says that nothing more comes of a peer."""
+        if peer in self._leaving:
+            self._leaving.discard(peer)
+            self._port.left_as_sender(peer)
 
     def _build(self, proposal: GroupProposal) -> None:
         """Begins the way of a mode that is proposed, beside the present one."""
@@ -419,6 +444,10 @@ class PeerGroup:
                     self._events.on_error(error)
                     self._way = self._relay
         if self._way is not old:
+            if old is not None and old.mode == "host":
+                self._port.left(HOST_ROLE)
+                for peer in list(self._leaving):
+                    self.gone(peer)
             if old is not None:
                 self._retire(old, tuple(self.follower.others))
             self._events.on_mode(change.mode, change.reason)
@@ -461,7 +490,7 @@ class PeerGroup:
 
     def frame_came(self, sender: str, frame: bytes) -> None:
         """A frame came, by any way."""
-        if sender in self.follower.others:
+        if sender in self.follower.others or sender in self._leaving or sender == HOST_ROLE:
             self._port.receive(sender, frame)
         elif len(self._strangers) < 1_000:
             # It is said to be here only later, by another way; then it is asked for all of it.
@@ -486,6 +515,8 @@ class PeerGroup:
                 else:
                     is_carried = way is self._relay and self._way is not self._relay
                     self._become(member, "carried" if is_carried else "connected")
+            if self._way.mode == "host":
+                self._port.assign(HOST_ROLE, self._way, self._way.path_of(HOST_ROLE))
             self._check_ready()
         finally:
             self._is_assigning = False
@@ -514,6 +545,15 @@ class PeerGroup:
     def report(self, peer: str, is_reachable: bool) -> None:
         """A direct link can't be made, or can again."""
         self._tell(Report(peer=peer, is_reachable=is_reachable))
+
+    def renew(self, term: int) -> None:
+        """The host works."""
+        if self._agent.is_connected:
+            content = msgspec.to_builtins(RenewHost(term=term))
+            told = self._agent.send_message(
+                {"content": content}, type=SIGNAL, to=[GROUP_AGENT], delivery="lossy"
+            )
+            told.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
     def _tell(self, request: GroupRequest) -> None:
         """What needs no answer: if it comes too late, nothing is lost by it."""

@@ -93,11 +93,12 @@ class PeerPort:
         self.wake()
         return outcome
 
-    def receive(self, sender: str, frame: bytes) -> None:
-        """A frame came, by whichever way."""
+    def receive(self, sender: str, frame: bytes, *, is_known: bool = False) -> None:
+        """A frame came, by whichever way. What is known already is acknowledged, and not told."""
         if not self._is_closed:
             self._count(sender, 0, len(frame))
-            self._follow(self._delivery.receive(sender, frame, now_ms()))
+            events = self._delivery.receive(sender, frame, now_ms())
+            self._follow([one for one in events if not (is_known and isinstance(one, Delivered))])
             self.wake()
 
     # --- peers and their ways -----------------------------------------------------------------------------------
@@ -123,6 +124,17 @@ class PeerPort:
         self._bytes.pop(peer, None)
         self._delivery.left(peer)
         self.wake()
+
+    def left_as_recipient(self, peer: str) -> None:
+        """The peer is gone, and what it sent may still come by others."""
+        self._paths.pop(peer, None)
+        self._ways.pop(peer, None)
+        self._delivery.left_as_recipient(peer)
+        self.wake()
+
+    def left_as_sender(self, peer: str) -> None:
+        """Nothing more comes of the peer, which is gone."""
+        self._delivery.left_as_sender(peer)
 
     def ask(self, peer: str) -> None:
         """What the peer has sent may be lost."""

@@ -84,6 +84,20 @@ class PlainCall:
         outcome.fail(PeerbusError(ErrorCode.NOT_SUPPORTED, text))
         return outcome
 
+    @property
+    def host(self) -> Peer | None:
+        """See `Call`; only a group has one."""
+        return None
+
+    @property
+    def is_host(self) -> bool:
+        """See `Call`."""
+        return False
+
+    def set_host_state(self, state: Any) -> None:
+        """See `Call`. Raises `PeerbusError` (`not_supported`)."""
+        raise PeerbusError(ErrorCode.NOT_SUPPORTED, "Make the WebRTCHelper with a mode.")
+
     def publications_changed(self) -> None:
         """See `Call`."""
         self.sfu.want_offer()
