@@ -18,6 +18,7 @@ need() { # PROGRAM PACKAGE
 }
 need chromium chromium
 need turnserver coturn
+need nft nftables
 need ip iproute2
 need unshare util-linux
 has_firefox || missing="$missing firefox-esr"

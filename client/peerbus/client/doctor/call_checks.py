@@ -17,18 +17,18 @@ from typing import Any, Final, NamedTuple
 
 from peerbus.client.agent import AgentConnection
 from peerbus.client.doctor.facts import CallAttempt, Quality
-from peerbus.client.errors import PeerbusError
-from peerbus.client.webrtc import RemoteTrack, WebRTCHelper
+from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.webrtc import CallState, RemoteTrack, WebRTCHelper
 from peerbus.client.webrtc.generated import picture
 from peerbus.client.webrtc.ice import IcePolicy
 from peerbus.protocol.messages import IceServer
 
-CONNECT_S: Final = 10.0
-_MEASURE_S: Final = 1.5
+CONNECT_S: Final = 6.0
+_MEASURE_S: Final = 1.0
 _CHUNK: Final = bytes(16_000)
-_PINGS: Final = 60
+_PINGS: Final = 40
 _PING_EVERY_S: Final = 0.025
-_LATE_S: Final = 0.5
+_LATE_S: Final = 0.3
 
 
 class Figures(NamedTuple):
@@ -83,7 +83,6 @@ async def try_call(
         for agent in agents:
             call = WebRTCHelper(
                 agent,
-                mode="sfu",
                 ice_servers=servers,
                 ice_transport_policy=policy,
                 connect_timeout=CONNECT_S,
@@ -92,7 +91,7 @@ async def try_call(
             calls.append(call)
         try:
             async with asyncio.timeout(CONNECT_S):
-                await asyncio.gather(*(call.connect() for call in calls))
+                await asyncio.gather(*(_connected(call) for call in calls))
             connect_ms = _ms_since(began)
             pair = _Pair(*calls)
             async with asyncio.timeout(CONNECT_S):
@@ -106,6 +105,23 @@ async def try_call(
         if not is_measured:
             return Figures(attempt)
         return Figures(attempt, await _throughput(pair), await _quality(pair))
+
+
+async def _connected(call: WebRTCHelper) -> None:
+    """Waits until a call stands, and not for a worker that may be there some day. Raises `PeerbusError`."""
+    refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def look(state: CallState) -> None:
+        if state.code == ErrorCode.NO_WORKER and not refused.done():
+            refused.set_exception(PeerbusError(ErrorCode.NO_WORKER, state.why))
+
+    call.on("state", look)
+    joining: list[asyncio.Future[Any]] = [call.connect(), refused]
+    await asyncio.wait(joining, return_when=asyncio.FIRST_COMPLETED)
+    if refused.done():
+        await refused
+    refused.cancel()
+    await call.connect()
 
 
 async def _close(call: WebRTCHelper) -> None:

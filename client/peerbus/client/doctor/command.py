@@ -88,12 +88,10 @@ async def examine(settings: TransportSettings, api_key: str | None) -> tuple[Fac
     connected = connected or by_poll
     if connected is None:
         return facts, ""
-    found = await try_servers(connected.ice_servers, settings.ssl)
-    facts = structs.replace(facts, servers=found.servers, candidates=found.candidates, nat=found.nat)
-    return await _try_calls(facts, settings, key, channel, connected), connected.correlation_id
+    return await _try_media(facts, settings, key, channel, connected), connected.correlation_id
 
 
-async def _try_calls(
+async def _try_media(
     facts: Facts, settings: TransportSettings, key: Secret, channel: str, connected: Connected
 ) -> Facts:
     async with AsyncExitStack() as stack:
@@ -107,7 +105,11 @@ async def _try_calls(
                 agents.append(agent)
         except PeerbusError as error:
             return structs.replace(facts, call=CallAttempt(error=error.message, code=error.code.value))
-        direct = await try_call(agents, [], "all", is_measured=True)
+        # At once, since in a network that swallows UDP both wait for a long time.
+        found, direct = await asyncio.gather(
+            try_servers(connected.ice_servers, settings.ssl), try_call(agents, [], "all", is_measured=True)
+        )
+        facts = structs.replace(facts, servers=found.servers, candidates=found.candidates, nat=found.nat)
         relayed = await _try_relay(facts, agents, connected.ice_servers, is_measured=not direct.call.is_ok)
     best = direct if direct.call.is_ok or relayed is None else relayed
     return structs.replace(

@@ -22,7 +22,7 @@ from peerbus.client.doctor.facts import Candidates, Nat, ServerAttempt
 from peerbus.client.doctor.judgement import TLS_ERROR
 from peerbus.protocol.messages import IceServer
 
-TIMEOUT_S: Final = 5.0
+TIMEOUT_S: Final = 4.0
 _RESEND_S: Final = 0.5
 _DEFAULT_PORTS: Final = {"stun": 3478, "turn": 3478, "turns": 5349}
 

@@ -10,11 +10,11 @@ import { ProtocolError } from "../../sdk/protocol/errors";
 import { WebRTCHelper } from "../../sdk/webrtc/helper";
 import type { CallAttempt, Quality } from "./facts";
 
-const CONNECT_MS = 10_000;
-const MEASURE_MS = 1_500;
-const PINGS = 60;
+const CONNECT_MS = 8_000;
+const MEASURE_MS = 1_000;
+const PINGS = 40;
 const PING_EVERY_MS = 25;
-const LATE_MS = 500;
+const LATE_MS = 300;
 const CHUNK = new Uint8Array(16_000);
 
 /** A call, and what was measured in it. */
@@ -82,7 +82,7 @@ class Pair {
         agent.connect({ channelName: channel, apiKey, useWebsocket, resumeKey: false }),
       ),
     );
-    const options = { mode: "sfu", iceServers, iceTransportPolicy: policy } as const;
+    const options = { iceServers, iceTransportPolicy: policy };
     this.calls = this.agents.map((agent) => new WebRTCHelper(agent, options));
     this.near.onDataReceived = (data) => {
       if (typeof data !== "number") return;

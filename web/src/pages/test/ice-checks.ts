@@ -6,8 +6,8 @@
 
 import type { Candidates, Nat, ServerAttempt } from "./facts";
 
-const SERVER_MS = 8_000;
-const GATHER_MS = 5_000;
+const SERVER_MS = 5_000;
+const GATHER_MS = 3_000;
 
 /** One address of a STUN or TURN server. */
 export async function tryServer(url: string, server: RTCIceServer): Promise<ServerAttempt> {
