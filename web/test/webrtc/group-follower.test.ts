@@ -1,7 +1,14 @@
 /** What the server's word on a group means for a member. */
 import { beforeEach, describe, expect, test } from "vitest";
-import type { GroupMember, GroupProposal, GroupStateSignal } from "../../src/sdk/protocol/groups.gen";
+import { GROUP_SIGNALS } from "../../src/sdk/protocol/group-shapes.gen";
+import type {
+  GroupMember,
+  GroupProposal,
+  GroupStateSignal,
+  ProposalEndedSignal,
+} from "../../src/sdk/protocol/groups.gen";
 import { type GroupChange, GroupFollower } from "../../src/sdk/webrtc/group-follower";
+import { vector } from "../vectors";
 
 const member = (identity: string, order: number): GroupMember => ({
   identity,
@@ -139,5 +146,51 @@ describe("a proposal", () => {
     expect(told(state(3, { host: { identity: "bob", term: 7, successor: "ann" } }))).toEqual([]);
     expect(told(state(4, { host: { identity: "bob", term: 9 } }))).toEqual(["host bob"]);
     expect(told(state(5))).toEqual(["host undefined"]);
+  });
+});
+
+describe("the transcripts", () => {
+  type Json = Readonly<Record<string, unknown>>;
+  interface Transcript {
+    readonly name: string;
+    readonly identity: string;
+    readonly steps: readonly Json[];
+  }
+
+  function written(change: GroupChange): unknown {
+    switch (change.change) {
+      case "entered":
+        return { entered: null };
+      case "left":
+        return { left: change.member.identity };
+      case "joined":
+        return { joined: change.member.identity };
+      case "mode":
+        return { mode: [change.mode, change.term, change.reason] };
+      case "host":
+        return { host: change.host ?? null };
+      case "proposed":
+        return { proposed: change.proposal.term };
+      case "ended":
+        return { ended: [change.term, change.why?.code ?? null] };
+    }
+  }
+
+  function play(one: GroupFollower, step: Json, identity: string): GroupChange[] {
+    const signal = step["signal"] as Json | undefined;
+    const read = GROUP_SIGNALS[String(signal?.["kind"])]?.read(signal, "signal", "json");
+    if (step["do"] === "group") return one.told(read as GroupStateSignal, identity);
+    if (step["do"] === "ended") return one.ended(read as ProposalEndedSignal);
+    return one.out();
+  }
+
+  test.each(vector<Transcript[]>("peers/group.json"))("$name", (transcript) => {
+    const one = new GroupFollower();
+    for (const step of transcript.steps) {
+      const identity = (step["identity"] as string | undefined) ?? transcript.identity;
+      const changes = play(one, step, identity).map(written);
+      const seen = { changes, seen: one.seen };
+      expect(seen, JSON.stringify(step)).toEqual({ changes: step["changes"] ?? [], seen: step["seen"] });
+    }
   });
 });

@@ -1,8 +1,10 @@
 /** The negotiation of one link: both sides as machines, with the test as the browser and the network between them. */
 import { beforeEach, describe, expect, test } from "vitest";
 import { LINK_WITHIN_MS } from "../../src/sdk/protocol/group";
+import { PEER_SIGNALS } from "../../src/sdk/protocol/group-shapes.gen";
 import type { PeerSignal } from "../../src/sdk/protocol/groups.gen";
 import { MeshLink, type MeshStep, RESTART_WITHIN_MS, UNSURE_MS } from "../../src/sdk/webrtc/mesh";
+import { vector } from "../vectors";
 
 const CANDIDATE = { candidate: "c", sdpMid: "0", sdpMLineIndex: 0 };
 
@@ -142,7 +144,7 @@ describe("a link that breaks", () => {
     const asked = bob.pathIs("k1", "down", 500);
     expect(names(asked)).toEqual(["close", "send peer_wanted"]);
     // Both found it: the new link that is on its way will do.
-    expect(ann.signalled(sent(asked), 510)).toEqual([]);
+    expect(names(ann.signalled(sent(asked), 510))).toEqual(["expect"]);
     finish(ann, bob, 520);
   });
 
@@ -150,7 +152,7 @@ describe("a link that breaks", () => {
     const [ann, bob] = [make(true), make(false, false)];
     connect(ann, bob);
     const asked = bob.broke("k1", 500);
-    expect(names(ann.signalled(sent(asked), 510))).toEqual(["open", "offer"]);
+    expect(names(ann.signalled(sent(asked), 510))).toEqual(["expect", "open", "offer"]);
     finish(ann, bob, 520);
   });
 
@@ -187,5 +189,83 @@ describe("a link that breaks", () => {
     expect(ann.pathIs("k1", "up", 700)).toEqual([]);
     expect(bob.signalled({ kind: "peer_wanted", media: [] }, 700)).toEqual([]);
     expect(bob.close("left")).toEqual([]);
+  });
+});
+
+describe("the transcripts", () => {
+  type Json = Readonly<Record<string, unknown>>;
+  interface Transcript {
+    readonly name: string;
+    readonly is_offerer: boolean;
+    readonly can_restart: boolean;
+    readonly ids?: readonly string[];
+    readonly steps: readonly Json[];
+  }
+
+  const read = (signal: unknown): PeerSignal =>
+    PEER_SIGNALS[(signal as PeerSignal).kind]?.read(signal, "signal", "json") as PeerSignal;
+  const write = (signal: PeerSignal): unknown => PEER_SIGNALS[signal.kind]?.write(signal, "json");
+
+  function written(step: MeshStep): unknown {
+    switch (step.step) {
+      case "open":
+        return { open: step.link };
+      case "expect":
+        return { room: step.media };
+      case "offer":
+        return { offer: null };
+      case "answer":
+        return { answer: write(step.offer) };
+      case "apply":
+        return { apply: write(step.answer) };
+      case "candidate":
+        return { candidate: write(step.candidate) };
+      case "close":
+        return { close: null };
+      case "send":
+        return { send: write(step.signal) };
+      case "reachable":
+        return { reachable: step.isReachable };
+    }
+  }
+
+  function play(link: MeshLink, step: Json): MeshStep[] {
+    const [at, id] = [step["at"] as number, step["link"] as string];
+    switch (step["do"]) {
+      case "begin":
+        return link.begin(at);
+      case "want":
+        return link.want(step["media"] as ("audio" | "video")[]);
+      case "signalled":
+        return link.signalled(read(step["signal"]), at);
+      case "described":
+        return link.described(id, step["sdp"] as string, [], false);
+      case "applied":
+        return link.applied(id);
+      case "path_is":
+        return link.pathIs(id, step["path"] as "up", at);
+      case "broke":
+        return link.broke(id, at);
+      case "time_passed":
+        return link.timePassed(at);
+      case "close":
+        return link.close(step["reason"] as string);
+      default:
+        throw new Error(`Nobody knows how to ${String(step["do"])}.`);
+    }
+  }
+
+  test.each(vector<Transcript[]>("peers/mesh.json"))("$name", (transcript) => {
+    const fresh = [...(transcript.ids ?? [])];
+    const { is_offerer: isOfferer, can_restart: canRestart } = transcript;
+    const link = new MeshLink({ isOfferer, canRestart, newId: () => fresh.shift() ?? "" });
+    for (const step of transcript.steps) {
+      const steps = play(link, step).map(written);
+      expect({ steps, deadline: link.deadlineMs, isUp: link.isUp }, JSON.stringify(step)).toEqual({
+        steps: step["steps"] ?? [],
+        deadline: step["deadline"],
+        isUp: step["is_up"] ?? false,
+      });
+    }
   });
 });

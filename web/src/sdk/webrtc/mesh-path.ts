@@ -17,6 +17,7 @@ import { type LinkPath, MeshLink, type MeshStep } from "./mesh";
 import { PeerLink, type ReceivedTrack } from "./peer-link";
 import type { Path, PathListener, Route } from "./peer-path";
 import type { Local } from "./publications";
+import type { MediaKind } from "./records";
 
 /** Whoever is told what happens in the mesh. */
 export interface MeshListener extends PathListener {
@@ -41,6 +42,8 @@ interface Spoke {
   readonly member: GroupMember;
   readonly machine: MeshLink;
   link: PeerLink | undefined;
+  /** What the other side wants to send, for which offers have room. */
+  expected: readonly MediaKind[];
   /** What was said of it last. */
   said: readonly OfferedTrack[];
   /** What is done to the connection, one thing after the other. */
@@ -162,6 +165,7 @@ export class MeshPath implements Path {
       member,
       machine,
       link: undefined,
+      expected: [],
       said: [],
       work: Promise.resolve(),
       stopTimer: undefined,
@@ -236,6 +240,7 @@ export class MeshPath implements Path {
         this.listener.routesChanged();
         break;
       case "expect":
+        spoke.expected = step.media;
         this.work(spoke, (link) => Promise.resolve(link.expect(step.media)));
         break;
       case "offer":
@@ -286,6 +291,7 @@ export class MeshPath implements Path {
     }
     spoke.link = link;
     link.publish(publications);
+    link.expect(spoke.expected);
   }
 
   private pathIs(spoke: Spoke, id: string, path: LinkPath): void {

@@ -28,12 +28,13 @@ const LONGEST_WAIT_MS = 5_000;
 const FIRST_WAIT_MS = 500;
 /** After so many failures in a row the other side counts as unreachable. */
 const UNREACHABLE_AFTER = 2;
+const EARLY_MAX = 64;
 
 /** What is to be done now with the one connection of this link. */
 export type MeshStep =
   /** A new connection takes the place of any other. */
   | { readonly step: "open"; readonly link: string }
-  /** The next offer is to have room for these of the other side. */
+  /** The offers of this and of later links are to have room for these of the other side. */
   | { readonly step: "expect"; readonly media: readonly MediaKind[] }
   /** An offer is to be made; `described` follows. */
   | { readonly step: "offer"; readonly isRestart: boolean }
@@ -75,6 +76,7 @@ export class MeshLink {
   private canOtherRestart = false;
   private hasDescription = false;
   private early: PeerCandidateSignal[] = [];
+  private media: readonly MediaKind[] = [];
 
   constructor(settings: LinkSettings) {
     this.settings = settings;
@@ -106,9 +108,10 @@ export class MeshLink {
     return [];
   }
 
-  /** What is sent on the link is other than before: `media`, a section for each. */
+  /** What is sent on the link is other than before; `media` is all that is to be sent. */
   want(media: readonly MediaKind[]): MeshStep[] {
     const { link } = this;
+    this.media = media;
     if (link === "" || this.phase === "closed") return [];
     if (!this.settings.isOfferer) return [{ step: "send", signal: { kind: "peer_wanted", link, media } }];
     this.isWanted = true;
@@ -126,7 +129,7 @@ export class MeshLink {
       case "peer_candidate":
         if (signal.link !== this.link) return [];
         if (this.hasDescription) return [{ step: "candidate", candidate: signal }];
-        this.early.push(signal);
+        if (this.early.length < EARLY_MAX) this.early.push(signal);
         return [];
       case "peer_wanted":
         return this.settings.isOfferer ? this.wanted(signal, nowMs) : [];
@@ -238,13 +241,12 @@ export class MeshLink {
   }
 
   private wanted({ link, media }: PeerWantedSignal, nowMs: number): MeshStep[] {
-    if (link === undefined) {
-      // Both found it broken: one new link will do.
-      return this.phase === "connecting" ? [] : this.open(nowMs);
-    }
-    if (link !== this.link) return [];
+    const room: MeshStep = { step: "expect", media };
+    // Where both found it broken, one new link will do.
+    if (link === undefined) return this.phase === "connecting" ? [room] : [room, ...this.open(nowMs)];
+    if (link !== this.link) return [room];
     this.isWanted = true;
-    return [{ step: "expect", media }, ...this.next()];
+    return [room, ...this.next()];
   }
 
   // --- links -----------------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ export class MeshLink {
   private again(nowMs: number): MeshStep[] {
     if (this.settings.isOfferer) return this.open(nowMs);
     this.to("connecting", nowMs + LINK_WITHIN_MS);
-    return [{ step: "send", signal: { kind: "peer_wanted", media: [] } }];
+    return [{ step: "send", signal: { kind: "peer_wanted", media: this.media } }];
   }
 
   private to(phase: Phase, deadline?: number): void {
