@@ -1,16 +1,19 @@
 """The examples, run as they stand."""
 
+import asyncio
 import contextlib
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from peerbus.client import AgentConnection, Message
 from peerbus.client.link import parse_link
+from peerbus.client.webrtc import WebRTCHelper
 from tests.support.server_process import ServerProcess
 
 EXAMPLES = Path(__file__).parents[2] / "client" / "examples"
@@ -24,10 +27,10 @@ def link(tmp_path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def example(name: str, link: str) -> Iterator["subprocess.Popen[str]"]:
+def example(name: str, link: str, *options: str) -> Iterator["subprocess.Popen[str]"]:
     """An example that runs; it has said its first line."""
     process = subprocess.Popen(
-        [sys.executable, str(EXAMPLES / name), link],
+        [sys.executable, str(EXAMPLES / name), link, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -76,6 +79,24 @@ async def test_the_echo_bot_answers_all_to_all_and_one_to_one(link: str) -> None
         bot.send_signal(signal.SIGINT)
         assert bot.communicate(timeout=60) == ("", "")
         assert bot.returncode == 0
+
+
+async def test_the_echo_peer_bot_answers_in_the_mode_that_holds(link: str) -> None:
+    with example("echo_peer_bot.py", link, "mesh") as bot:
+        ann, _ = await joined(link, "ann")
+        async with ann, WebRTCHelper(ann, mode="relay") as peers:
+            heard: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+            peers.on_data_received = lambda data, peer: heard.put_nowait((peer.name, data))
+            assert peers.mode == "mesh"
+            for mode in ("mesh", "relay"):
+                for data in ({"x": 1}, "text", b"\0\1"):
+                    await peers.send_data(data)
+                    assert await heard.get() == ("peer-echo", data)
+                await peers.switch_mode("relay" if mode == "mesh" else "mesh")
+        bot.send_signal(signal.SIGINT)
+        said, failures = bot.communicate(timeout=60)
+        assert said.splitlines() == ["mode relay: proposed", "mode mesh: proposed"]
+        assert (failures, bot.returncode) == ("", 0)
 
 
 def test_an_example_without_a_link_says_what_it_needs() -> None:
