@@ -42,6 +42,8 @@ class Life:
         self.host_term = 0
         self.order = 0
         self.hosts: dict[int, str] = {}
+        self.ended: set[int] = set()
+        """The proposals that came to nothing."""
 
 
 class GroupMachine(RuleBasedStateMachine):
@@ -60,7 +62,6 @@ class GroupMachine(RuleBasedStateMachine):
         """Who was told to be host under which term, to anybody and ever."""
         self.versions: dict[int, GroupState] = {}
         self.proposed_at: dict[int, int] = {}
-        self.ended: set[int] = set()
         self.is_ahead = False
 
     @initialize(has_worker=st.booleans(), mode=MODES)
@@ -93,8 +94,8 @@ class GroupMachine(RuleBasedStateMachine):
     @rule(name=WHO)
     def exit(self, name: str) -> None:
         self._said(self.stage.exit(self._session(name)), set())
-        self.lives.pop(name, None)
         self.look()
+        self.lives.pop(name, None)
 
     @rule(name=WHO)
     def leave(self, name: str) -> None:
@@ -242,7 +243,7 @@ class GroupMachine(RuleBasedStateMachine):
                 if isinstance(signal, GroupState):
                     self._told(name, member, signal)
                 elif isinstance(signal, ProposalEnded):
-                    self.ended.add(signal.term)
+                    self.lives[name].ended.add(signal.term)
                 else:
                     assert isinstance(signal, Removed)
 
@@ -260,6 +261,7 @@ class GroupMachine(RuleBasedStateMachine):
             life.host_term = state.host.term
             # Nobody is told another host under a term that it knows.
             assert life.hosts.setdefault(state.host.term, state.host.identity) == state.host.identity
+        assert state.proposal is UNSET or state.proposal.term not in life.ended
         self._whole(state)
         self.is_ahead = self.stage.is_disk_full
         self.seen[name] = Seen(
@@ -289,11 +291,8 @@ class GroupMachine(RuleBasedStateMachine):
         if proposal is not UNSET:
             assert proposal.term > state.term
             assert proposal.mode != state.mode
-            assert proposal.term not in self.ended
             assert all(proposal.mode in one.modes for one in state.members)
             assert (proposal.host is not UNSET) is (proposal.mode == "host")
-            began_ms = self.proposed_at.setdefault(proposal.term, self.stage.now_ms)
-            assert self.stage.now_ms - began_ms <= 2 * PROPOSAL_MS + 100
         former = self.versions.setdefault(state.version, state)
         assert _timeless(former) == _timeless(state)
 
@@ -304,6 +303,10 @@ class GroupMachine(RuleBasedStateMachine):
             assert set(room.group.members) == set(room.sessions)
             assert set(room.group.members) <= here | set(room.returning)
             assert room.group.members
+            proposal = room.group.proposal
+            if proposal is not None:
+                began_ms = self.proposed_at.setdefault(proposal.term, self.stage.now_ms)
+                assert self.stage.now_ms - began_ms <= 2 * PROPOSAL_MS
             assert room.group.deadline_ms is None or room.group.deadline_ms > self.stage.now_ms - 1, (
                 "a deadline that has passed would be waited for without a pause"
             )
