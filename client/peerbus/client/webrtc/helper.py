@@ -26,7 +26,7 @@ from peerbus.client.events import Callback, Emitter
 from peerbus.client.outcome import Outcome
 from peerbus.client.webrtc.call_ways import Call, CallParts
 from peerbus.client.webrtc.encryption import CallEncryption
-from peerbus.client.webrtc.group_call import MODES, GroupCall
+from peerbus.client.webrtc.group_call import GroupCall
 from peerbus.client.webrtc.ice import IcePolicy
 from peerbus.client.webrtc.ice_choice import IceChoice
 from peerbus.client.webrtc.peer_group import PeerState
@@ -110,8 +110,6 @@ class WebRTCHelper(Emitter):
         if mode is not None and mode not in get_args(Mode) and mode != "auto":
             names = ", ".join((*get_args(Mode), "auto"))
             raise PeerbusError(ErrorCode.BAD_REQUEST, f"mode is one of {names}, not {mode!r}.")
-        if mode is not None and mode != "auto" and mode not in MODES:
-            raise PeerbusError(ErrorCode.NOT_SUPPORTED, f"Python has no mode {mode!r} yet.")
         self._agent: Final = agent
         self._state = CallState(name="idle")
         self._publishing: Final = Publishing(
