@@ -13,6 +13,7 @@ const NAMES = [
     "copy",
     "eye",
     "eye-off",
+    "gamepad-2",
     "hand",
     "heart",
     "info",

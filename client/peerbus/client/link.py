@@ -21,7 +21,7 @@ from urllib.parse import SplitResult, quote, unquote_to_bytes, urlsplit
 MAX_LINK_CHARS: Final = 4096
 """Longer texts are refused unread."""
 
-PAGES: Final = ("chat", "call")
+PAGES: Final = ("chat", "call", "games/air-hockey")
 """The pages of a server that a link may name; all of them mean a channel."""
 
 Scope = Literal["private", "public"]

@@ -14,7 +14,7 @@
 export const MAX_LINK_CHARS = 4096;
 
 /** The pages of a server that a link may name; all of them mean a channel. */
-const PAGES = ["chat", "call"] as const;
+const PAGES = ["chat", "call", "games/air-hockey"] as const;
 const PARAMETERS = ["channel", "password", "project", "scope", "mode"] as const;
 
 export type Page = (typeof PAGES)[number];

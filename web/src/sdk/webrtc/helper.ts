@@ -234,6 +234,11 @@ export class WebRTCHelper {
     return this.group ? this.group.mode : "sfu";
   }
 
+  /** The identity of the group's host; `undefined` in all modes but `host`. */
+  get host(): string | undefined {
+    return this.group?.follower.state?.host?.identity;
+  }
+
   /** Whether what is sent is end-to-end encrypted, and nothing else is shown. */
   get isEncrypted(): boolean {
     return this.call?.encryption.isOn ?? this.agent.isSealed;
