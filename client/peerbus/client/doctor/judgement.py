@@ -316,7 +316,7 @@ def _call(facts: Facts, call: CallAttempt) -> Finding:
             "fail",
             call,
             "The server has no media worker.",
-            "Start one: `peerbus serve` does, unless --sfu-workers is 0; `peerbus sfu` on another machine.",
+            "Start a media worker: `peerbus serve` does, unless --sfu-workers is 0; `peerbus sfu` on another machine.",
         )
     if call.code in _KEY_CODES:
         return _failed("call", "fail", call, "The key does not allow calls.", "Use a key that allows them.")

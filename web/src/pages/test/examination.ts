@@ -48,13 +48,15 @@ export async function examine(
   learn({ websocket: websocket.attempt }, "Signaling by long-poll");
   const longpoll = await trySignaling("longpoll", known);
   const connected = websocket.connected ?? longpoll.connected;
-  learn({ longpoll: longpoll.attempt }, connected ? "STUN and TURN servers" : "");
+  learn({ longpoll: longpoll.attempt }, connected ? "STUN and TURN servers, and a call" : "");
   if (!connected) return { facts, correlationId: "" };
-  const { iceServers, servers, ...found } = await tryIce(connected);
-  learn({ servers, ...found }, "A call");
   const settings = { apiKey, channel, useWebsocket: websocket.connected !== undefined };
-  const direct = await tryCall({ ...settings, iceServers: [], policy: "all", isMeasured: true });
-  learn(figuresOf(direct), "A call through TURN only");
+  // At once, since in a network that swallows UDP both wait for a long time.
+  const [{ iceServers, servers, ...found }, direct] = await Promise.all([
+    tryIce(connected),
+    tryCall({ ...settings, iceServers: [], policy: "all", isMeasured: true }),
+  ]);
+  learn({ servers, ...found, ...figuresOf(direct) }, "A call through TURN only");
   const turn = servers.filter(({ url }) => url.startsWith("turn"));
   if (turn.length > 0) {
     const isDirect = direct.call.ms !== undefined;

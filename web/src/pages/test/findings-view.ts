@@ -16,7 +16,7 @@ const ICONS: Readonly<Record<Status, IconName>> = {
 };
 const WORDS: Readonly<Record<Status, string>> = {
   ok: "fine",
-  warn: "could be better",
+  warn: "needs attention",
   fail: "fails",
   skipped: "not tested",
 };
@@ -27,7 +27,9 @@ export function showVerdict(place: HTMLElement, { status, headline, remedies = [
   place.replaceChildren(
     icon(ICONS[status]),
     make("h2", {}, headline),
-    ...(remedies.length > 0 ? [make("ul", {}, ...remedies.map((remedy) => make("li", {}, remedy)))] : []),
+    ...(remedies.length > 0
+      ? [make("ul", {}, ...remedies.map((remedy) => make("li", {}, ...withCode(remedy))))]
+      : []),
   );
 }
 
@@ -40,6 +42,11 @@ export function showRunning(place: HTMLElement, now: string): void {
 /** One line for each check. */
 export function showFindings(place: HTMLElement, findings: readonly Finding[]): void {
   place.replaceChildren(...findings.map(line));
+}
+
+/** Text in which what stands between backticks is code. */
+function withCode(text: string): (Node | string)[] {
+  return text.split("`").map((part, at) => (at % 2 === 0 ? part : make("code", {}, part)));
 }
 
 function line({ check, label, status, summary, remedy, detail, ms }: Finding): HTMLElement {
@@ -56,7 +63,7 @@ function line({ check, label, status, summary, remedy, detail, ms }: Finding): H
             "details",
             {},
             make("summary", {}, "Details"),
-            ...(remedy ? [make("p", {}, remedy)] : []),
+            ...(remedy ? [make("p", {}, ...withCode(remedy))] : []),
             ...(detail ? [make("code", {}, detail)] : []),
           ),
         ]

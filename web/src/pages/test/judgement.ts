@@ -275,7 +275,7 @@ function ofCall(facts: Facts, call: CallAttempt): Finding {
       "fail",
       call,
       "The server has no media worker.",
-      "Start one: `peerbus serve` does, unless --sfu-workers is 0; `peerbus sfu` on another machine.",
+      "Start a media worker: `peerbus serve` does, unless --sfu-workers is 0; `peerbus sfu` on another machine.",
     );
   }
   if (KEY_CODES.has(call.code ?? "")) {
