@@ -111,6 +111,23 @@ def test_what_was_rolled_back_is_left_alone_for_a_time() -> None:
     assert choice.mode == "host"
 
 
+def test_what_fails_again_and_again_is_proposed_more_and_more_rarely() -> None:
+    policy = AutoPolicy()
+    waits, failed_ms = [], 0
+    for now_ms in range(0, 1_000_000, 1_000):
+        choice = policy.decide(situation(4, modes=frozenset({"mesh", "host"})), "mesh", now_ms)
+        if choice is not None:
+            policy.failed(choice.mode, now_ms)
+            waits.append(now_ms - failed_ms)
+            failed_ms = now_ms
+    assert waits == [0, 30_000, 60_000, 120_000, 240_000, 480_000]
+    # Somebody has left: maybe that one could not.
+    assert policy.decide(situation(3, modes=frozenset({"mesh", "host"})), "mesh", 1_000_000) is None
+    policy.failed("host", 1_000_000)
+    choice = policy.decide(situation(4, modes=frozenset({"mesh", "host"})), "mesh", 1_030_000)
+    assert choice is not None
+
+
 @given(
     members=st.integers(1, 100),
     has_media=st.booleans(),

@@ -378,8 +378,9 @@ class Group:
             raise ProtocolError(
                 ErrorCode.NOT_FOUND, "The peer that is reported is no other member of the group."
             )
-        if self._hosting.is_holder(identity):
-            self.members[request.peer].is_cut_off = not request.is_reachable
+        peer = self.members[request.peer]
+        if self._hosting.is_holder(identity) and peer.is_cut_off is request.is_reachable:
+            peer.is_cut_off = not request.is_reachable
             self._is_changed = True  # Maybe the successor is another.
         if request.is_reachable:
             member.unreachable.pop(request.peer, None)

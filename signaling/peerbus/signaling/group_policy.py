@@ -8,6 +8,7 @@ for a time. Never switches anything (that is `group`) and never reads a clock. S
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -25,7 +26,8 @@ HOST_MEMBERS_MAX: Final = 16
 _SETTLED_MS: Final = 5_000
 """For so long a smaller mode has to be right, or a worker to be away, before anything is done about it."""
 _FAILED_MS: Final = 30_000
-"""For so long a mode that was rolled back is not proposed again."""
+"""For so long a mode that was rolled back is not proposed again; each time it fails again, twice as long."""
+_FAILED_MAX_MS: Final = 480_000
 _RANK: Final[dict[Mode, int]] = {"mesh": 0, "host": 1, "datachannel": 2, "sfu": 3, "relay": 4}
 """From the one that costs the server least; a lower one is chosen with hesitation."""
 _THROUGH_WORKER: Final[frozenset[Mode]] = frozenset({"datachannel", "sfu"})
@@ -79,6 +81,8 @@ class AutoPolicy:
     def __init__(self) -> None:
         self._failed: Final[dict[Mode, int]] = {}
         """Until when a mode is not proposed again."""
+        self._failures: Final[Counter[Mode]] = Counter()
+        self._members = 0
         self._waiting: Mode | None = None
         """The mode that is to be, once it has been right for long enough."""
         self._waiting_until_ms = 0
@@ -91,10 +95,14 @@ class AutoPolicy:
 
     def failed(self, mode: Mode, now_ms: int) -> None:
         """A proposal of this mode was rolled back."""
-        self._failed[mode] = now_ms + _FAILED_MS
+        self._failed[mode] = now_ms + min(_FAILED_MAX_MS, _FAILED_MS << min(self._failures[mode], 8))
+        self._failures[mode] += 1
 
     def decide(self, situation: Situation, current: Mode, now_ms: int) -> Choice | None:
         """What to propose now; None to leave things as they are."""
+        if situation.members < self._members:
+            self._failures.clear()  # Maybe who could not is gone.
+        self._members = situation.members
         for mode in [mode for mode, until_ms in self._failed.items() if now_ms >= until_ms]:
             del self._failed[mode]
         target = self._best(situation, current)

@@ -172,10 +172,16 @@ class Groups:
         self, room: _Room, member: Member, request: GroupRequest, *, is_answered: bool, now_ms: int
     ) -> None:
         group, identity = room.group, member.identity
-        self._touched.add(room.key)
         if isinstance(request, RenewHost):
-            group.renew(identity, request.term, is_answered=is_answered, now_ms=now_ms)
-        elif isinstance(request, Ready):
+            try:
+                group.renew(identity, request.term, is_answered=is_answered, now_ms=now_ms)
+            finally:
+                # Else nothing follows from it, now or earlier than before.
+                if group.has_news:
+                    self._touched.add(room.key)
+            return
+        self._touched.add(room.key)
+        if isinstance(request, Ready):
             group.ready(identity, request.term)
         elif isinstance(request, Veto):
             group.veto(identity, request, now_ms)
@@ -303,10 +309,11 @@ class Groups:
             if room is not None and room.due_ms == due_ms:
                 room.due_ms = None
                 self._touched.add(key)
-        touched = [self._rooms[key] for key in self._touched if key in self._rooms]
-        self._touched.clear()
-        for room in touched:
-            self._settle(room, now_ms)
+        # One by one: a defect that one of them brings to light is not to cost the others their turn.
+        while self._touched:
+            room = self._rooms.get(self._touched.pop())
+            if room is not None:
+                self._settle(room, now_ms)
 
     def _look_for_workers(self, now_ms: int) -> None:
         if now_ms - self._asked_workers_at_ms < _WORD_OF_WORKERS_MS:
