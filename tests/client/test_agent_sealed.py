@@ -294,11 +294,12 @@ async def test_a_reconnect_that_has_recovered_brings_no_other_epoch(
     assert gaps == []
 
 
-async def test_signals_of_the_sfu_pass(agent: AgentConnection, network: FakeNetwork) -> None:
+@pytest.mark.parametrize("service", ["peerbus:sfu", "peerbus:group"])
+async def test_signals_of_the_sfu_pass(agent: AgentConnection, network: FakeNetwork, service: str) -> None:
     signals, errors = told(agent, "signal"), told(agent, "error")
-    network.say(message({"kind": "restart"}, sender="peerbus:sfu", type="signal"))
+    network.say(message({"kind": "restart"}, sender=service, type="signal"))
     assert [one.content for one in signals] == [{"kind": "restart"}]
-    agent.send_message({"kind": "leave"}, type="signal", to="peerbus:sfu", delivery="live")
+    agent.send_message({"kind": "leave"}, type="signal", to=service, delivery="live")
     (sent,) = await network.sees(1, wire.Send)
     assert (sent.content, sent.sealed) == ({"kind": "leave"}, UNSET)
     assert errors == []

@@ -259,10 +259,11 @@ def test_names_are_compared_in_nfc(server: Server) -> None:
     assert zoe.open(message, "e") is not None
 
 
-def test_only_signals_go_to_the_sfu_and_alone(server: Server) -> None:
-    signal = Send(type="signal", delivery="live", to=["peerbus:sfu"], content={"kind": "leave"})
+@pytest.mark.parametrize("service", ["peerbus:sfu", "peerbus:group"])
+def test_only_signals_go_to_the_sfu_and_alone(server: Server, service: str) -> None:
+    signal = Send(type="signal", delivery="live", to=[service], content={"kind": "leave"})
     assert server.alice.seal(signal, "alice", server.roster) is signal
-    for fields in ({"to": ["peerbus:sfu", "bob"]}, {"type": "chat-text"}):
+    for fields in ({"to": [service, "bob"]}, {"type": "chat-text"}):
         with pytest.raises(ProtocolError) as caught:
             server.alice.seal(structs.replace(signal, **fields), "alice", server.roster)
         assert caught.value.code is ErrorCode.NOT_SEALED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -142,6 +143,12 @@ async def group_of(
             await asyncio.gather(*loops, return_exceptions=True)
 
 
+def page(server: LiveServer, path: str) -> str:
+    with urllib.request.urlopen(server.url + path, timeout=WAIT_S) as response:
+        text: str = response.read().decode()
+    return text
+
+
 def names(one: GroupAgent) -> list[str]:
     return [] if one.state is None else [member.name for member in one.state.members]
 
@@ -155,6 +162,10 @@ async def test_a_group_and_its_host_go_on_over_a_restart(start_server: StartServ
         assert ann.state is not None
         before = ann.state
         assert ann.is_host
+        told = await asyncio.to_thread(page, server, "/metrics")
+        assert 'peerbus_groups{mode="host"} 1.0' in told
+        assert "peerbus_group_members 3.0" in told
+        assert '"groups": 1' in await asyncio.to_thread(page, server, "/v1/status")
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
         for one in (ann, bob, cyd):
