@@ -16,6 +16,7 @@ import pytest
 from peerbus.client import AgentConnection, ErrorCode, PeerbusError
 from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper, peer_group
 from peerbus.client.webrtc.generated import level_dbfs, picture, tone
+from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.protocol.groups import GROUP_AGENT, Mode
 from tests.support.server_process import ServerProcess
 
@@ -200,6 +201,7 @@ async def test_a_veto_rolls_back(server: Server, monkeypatch: pytest.MonkeyPatch
         assert caught.value.code in (ErrorCode.NOT_SUPPORTED, ErrorCode.TIMEOUT)
         assert (ann.helper.mode, bob.helper.mode) == ("relay", "relay")
         await talk.end()
+        monkeypatch.undo()
         await ann.helper.switch_mode("datachannel")
 
 
@@ -259,6 +261,31 @@ async def test_signaling_dies_while_all_talk(server: Server, mode: Mode) -> None
         await talk.end()
         assert {peer.name for peer in members[0].helper.peers} == {"bob"}
         assert isinstance(members[0].helper.peers[0], Peer)
+
+
+async def test_who_is_reached_by_no_link_is_carried_until_one_stands(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer, may_answer = PeerLink.answer, asyncio.Event()
+
+    async def not_yet(link: PeerLink, offer: str) -> str:
+        if not may_answer.is_set():
+            raise PeerbusError(ErrorCode.CONNECT_FAILED, "No way there.")
+        return await answer(link, offer)
+
+    monkeypatch.setattr(PeerLink, "answer", not_yet)
+    async with group(server, "mesh", "carried", "ann", "bob") as members:
+        ann, bob = members
+        await until(lambda: ("bob", "carried") in ann.states and ("ann", "carried") in bob.states)
+        talk = Talk(members)
+        await until(lambda: len(bob.data) > 10 and len(ann.data) > 10)
+        assert {peer.path for peer in (await ann.helper.stats()).peers} == {"relay"}
+        may_answer.set()
+        await until(lambda: ann.states[-1] == ("bob", "connected") and bob.states[-1] == ("ann", "connected"))
+        before = len(ann.data)
+        await until(lambda: len(ann.data) > before + 10)
+        assert {peer.path for peer in (await ann.helper.stats()).peers} == {"mesh"}
+        await talk.end()
 
 
 async def test_a_hostile_peer_hurts_nobody(server: Server) -> None:

@@ -282,6 +282,9 @@ class MeshLink:
         if not was_up:
             self._failures += 1
         steps: list[Step] = [Shut()]
+        if self.link and not self.is_offerer:
+            # Who offered would wait for it in vain, and answer no wish for another meanwhile.
+            steps.append(Say(PeerClose(link=self.link, reason="failed")))
         self.link = ""
         if self._failures >= _UNREACHABLE_AFTER and not self.is_unreachable:
             self.is_unreachable = True

@@ -71,6 +71,12 @@ class MeshMedia:
             if name not in now:
                 self._parts.reception.direct_ended(name, former)
 
+    def again(self) -> None:
+        """The links count again, whose tracks came another way meanwhile."""
+        for received in self._received.values():
+            for name in received:
+                self._parts.reception.direct_again(name)
+
     def ended(self, link: PeerLink) -> None:
         """A link is gone, and what came by it."""
         for name, former in self._received.pop(link, {}).items():

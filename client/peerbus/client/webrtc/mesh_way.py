@@ -144,6 +144,7 @@ class MeshWay:
     def revive(self) -> None:
         """See `Way`."""
         self._is_retired = False
+        self._media.again()
 
     async def close(self) -> None:
         """See `Way`."""

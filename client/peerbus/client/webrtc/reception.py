@@ -38,7 +38,9 @@ class Reception:
         if isinstance(event, TrackEnded):
             self._sfu.discard(event.publication)
             self.slots.pop(event.publication, None)
-            if event.publication not in self._direct:
+            if event.publication in self._direct:
+                self.direct_again(event.publication)
+            else:
                 self._end(event.publication)
         elif isinstance(event, TrackMoved):
             self._attach(event.publication, event.mid, peer)
@@ -59,6 +61,12 @@ class Reception:
             self.tracks[publication.id].attach(decoder, is_direct=True)
         if is_new:
             self._emit("track", self.tracks[publication.id])
+
+    def direct_again(self, publication: str) -> None:
+        """A track that came by the SFU meanwhile comes by the connection to its sender again."""
+        track, decoder = self.tracks.get(publication), self._direct.get(publication)
+        if track is not None and decoder is not None and not track.is_direct:
+            track.attach(decoder, is_direct=True)
 
     def direct_ended(self, publication: str, decoder: Decoding) -> None:
         """A track does not come so any more."""

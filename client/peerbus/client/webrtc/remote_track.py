@@ -120,6 +120,11 @@ class RemoteTrack:
         return self._watch.refused
 
     @property
+    def is_direct(self) -> bool:
+        """Whether it comes by a connection to its sender, not through the SFU."""
+        return self._is_direct
+
+    @property
     def is_ended(self) -> bool:
         """Whether nothing will arrive any more."""
         return self._ended.is_set()

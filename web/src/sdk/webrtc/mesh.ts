@@ -287,6 +287,10 @@ export class MeshLink {
     const wasUp = this.failures === 0 && this.phase !== "connecting";
     if (!wasUp) this.failures += 1;
     const steps: MeshStep[] = [{ step: "close" }];
+    if (this.link !== "" && !this.settings.isOfferer) {
+      // Who offered would wait for it in vain, and answer no wish for another meanwhile.
+      steps.push({ step: "send", signal: { kind: "peer_close", link: this.link, reason: "failed" } });
+    }
     this.link = "";
     if (this.failures >= UNREACHABLE_AFTER && !this.isReported) {
       this.isReported = true;
