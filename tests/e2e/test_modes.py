@@ -342,6 +342,7 @@ async def test_modes_are_switched_under_load_and_nothing_is_lost_doubled_or_reor
             ann.path.cut()
             await asyncio.sleep(2 * PAUSE_S)
             ann.path.mend()
+            await _until("ann is back", partial(ann.page.evaluate, "member.agent.isConnected"), True)
     assert isinstance(ben, PagePlayer)
     await ben.page.evaluate("modes.refuseNext()")
     assert (await ann.switch("mesh")).startswith("vetoed")
