@@ -230,11 +230,11 @@ def _bundled(frames: Sequence[Outgoing]) -> list[_Bundle]:
 
 
 def _data_of(bundle: _Bundle) -> bytes:
-    return bundle.frames[0] if len(bundle.frames) == 1 else msgspec.msgpack.encode(bundle.frames)
+    return msgspec.msgpack.encode(bundle.frames)
 
 
 def _frames_of(data: bytes) -> list[bytes]:
-    """The frames of a message: several, or the one that it is."""
+    """The frames of a message; what is no array of them is told of as one that can't be read."""
     try:
         return msgspec.msgpack.decode(data, type=list[bytes])
     except (msgspec.MsgspecError, ValueError, RecursionError):
