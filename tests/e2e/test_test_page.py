@@ -64,7 +64,7 @@ async def tester(chromium: Browser, new_page: Pages) -> AsyncIterator[Visitor]:
 
 async def test_all_is_well_and_then_the_server_is_gone(tester: Visitor, tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", *WITH_TURN, *WITH_SFU) as server:
-        await tester.opens(server.next_address())
+        await tester.opens(server.next_address_with_worker())
         await tester.tests()
         statuses = await tester.statuses()
         assert {"fail", "skipped"}.isdisjoint(statuses.values()), statuses
@@ -77,7 +77,7 @@ async def test_all_is_well_and_then_the_server_is_gone(tester: Visitor, tmp_path
         assert server.stop() == 0
         assert any(correlation_id in line for line in server.errors)
     assert await tester.tests() == "The signaling server cannot be reached."
-    assert "`peerbus serve`" in await tester.remedies()
+    assert "(peerbus serve)" in await tester.remedies()
 
 
 async def test_a_wrong_turn_password_is_named(tester: Visitor, tmp_path: Path) -> None:
@@ -86,14 +86,14 @@ async def test_a_wrong_turn_password_is_named(tester: Visitor, tmp_path: Path) -
         with ServerProcess(tmp_path / "server", *told) as server:
             await tester.opens(server.next_address())
             assert await tester.tests() == "The TURN server refuses the credential."
-    assert "`peerbus turn-config`" in await tester.remedies()
+    assert "peerbus turn-config" in await tester.remedies()
 
 
 async def test_udp_that_is_blocked_is_named_and_turn_by_tcp_gets_around_it(
     tester: Visitor, tmp_path: Path
 ) -> None:
     with ServerProcess(tmp_path / "data", *WITH_TURN, *WITH_SFU) as server:
-        await tester.opens(server.next_address())
+        await tester.opens(server.next_address_with_worker())
         with udp_blocked():
             headline = await tester.tests()
     assert headline == "UDP is blocked on this network: calls go through the TURN server by TCP."
@@ -124,7 +124,7 @@ async def test_a_camera_that_is_not_there_is_named(
     try:
         tester = Visitor(await browser.new_page())
         with ServerProcess(tmp_path / "data", *WITH_SFU) as server:
-            await tester.opens(server.next_address())
+            await tester.opens(server.next_address_with_worker())
             headline = await tester.tests()
         statuses = await tester.statuses()
         assert (statuses["call"], statuses["camera"], statuses["microphone"]) == ("ok", "warn", "warn")

@@ -77,7 +77,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         *("--sfu-workers", "1", "--sfu-port", "0", "--advertise", HOST),
     ]
     with ServerProcess(folder / "data", *options) as server:
-        yield server.next_address()
+        yield server.next_address_with_worker()
         assert server.stop() == 0
 
 

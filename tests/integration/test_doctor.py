@@ -50,7 +50,7 @@ def test_all_is_well_and_the_log_has_the_id(tmp_path: Path) -> None:
     certificate, key = write_certificate(tmp_path)
     tls = ("--turn-tls-port", str(free_port()), "--turn-cert", str(certificate), "--turn-key", str(key))
     with ServerProcess(tmp_path / "data", "--with-turn", "--turn-port", "0", *tls, *WITH_SFU) as server:
-        report = doctor(server.next_address(), SSL_CERT_FILE=str(certificate))
+        report = doctor(server.next_address_with_worker(), SSL_CERT_FILE=str(certificate))
         assert report.code == 0
         assert set(report.status.values()) == {"ok"}, report.status
         assert {"signaling_websocket", "signaling_longpoll", "candidates", "nat"} < report.status.keys()
@@ -96,7 +96,7 @@ from tests.support.firewall import udp_blocked
 from tests.support.server_process import ServerProcess
 options = sys.argv[2:]
 with ServerProcess(pathlib.Path(sys.argv[1]), *options) as server:
-    address = server.next_address()
+    address = server.next_address_with_worker()
     with udp_blocked():
         done = subprocess.run([sys.executable, "-m", "peerbus.client.cli", "doctor", "--api", address, "--json"])
 sys.exit(done.returncode)

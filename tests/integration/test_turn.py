@@ -147,7 +147,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPro
         *("--sfu-workers", "1", "--sfu-port", "0", "--advertise", HOST),
     ]
     with ServerProcess(folder / "data", *options) as server:
-        yield server, server.next_address(), certificate
+        yield server, server.next_address_with_worker(), certificate
         assert server.stop() == 0
 
 

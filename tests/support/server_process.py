@@ -1,5 +1,6 @@
 """`peerbus serve` as a process of its own: the supervisor, and the server below it."""
 
+import json
 import os
 import queue
 import re
@@ -7,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -75,6 +78,17 @@ class ServerProcess:
         address = self._addresses.get(timeout=START_S)
         assert address is not None, "\n".join(["it ended without a start:", *self.errors])
         return address
+
+    def next_address_with_worker(self) -> str:
+        """As `next_address`; waits for a media worker, too."""
+        address = self.next_address()
+        ends_at = time.monotonic() + START_S
+        while True:
+            with urllib.request.urlopen(f"{address}/v1/status", timeout=START_S) as response:
+                if json.load(response)["workers"]:
+                    return address
+            assert time.monotonic() < ends_at, "no worker came"
+            time.sleep(0.05)
 
     def signaling(self) -> Process:
         """The server's own process."""
