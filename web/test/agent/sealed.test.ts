@@ -271,25 +271,28 @@ describe("a message", () => {
     expect(third && counterOf(third)).toBe(2);
   });
 
-  test("to the media worker is not sealed, nor what comes from there", async () => {
-    await alice.connects();
-    const signals: Message[] = [];
-    alice.agent.on("signal", (message) => signals.push(message));
-    const signal = { content: { kind: "x" }, type: "signal", to: "peerbus:sfu", delivery: "live" } as const;
-    void alice.agent.sendMessage(signal);
-    const [frame] = await alice.sent(1);
-    expect(frame?.content).toEqual({ kind: "x" });
-    const { content, type, delivery } = signal;
-    const from = { sender: "peerbus:sfu", identity: "service" };
-    alice.connection.say(passedOn({ op: "send", content, type, delivery }, from));
-    expect(signals.map(({ isSealed }) => isSealed)).toEqual([false]);
-    for (const wrong of [{ type: "chat-text" }, { to: ["bob", "peerbus:sfu"] }]) {
-      await expect(alice.agent.sendMessage({ ...signal, ...wrong })).rejects.toMatchObject({
-        code: "not_sealed",
-      });
-    }
-    expect(alice.errors).toEqual([]);
-  });
+  test.each(["peerbus:sfu", "peerbus:group"])(
+    "to %s is not sealed, nor what comes from there",
+    async (service) => {
+      await alice.connects();
+      const signals: Message[] = [];
+      alice.agent.on("signal", (message) => signals.push(message));
+      const signal = { content: { kind: "x" }, type: "signal", to: service, delivery: "live" } as const;
+      void alice.agent.sendMessage(signal);
+      const [frame] = await alice.sent(1);
+      expect(frame?.content).toEqual({ kind: "x" });
+      const { content, type, delivery } = signal;
+      const from = { sender: service, identity: "service" };
+      alice.connection.say(passedOn({ op: "send", content, type, delivery }, from));
+      expect(signals.map(({ isSealed }) => isSealed)).toEqual([false]);
+      for (const wrong of [{ type: "chat-text" }, { to: ["bob", service] }]) {
+        await expect(alice.agent.sendMessage({ ...signal, ...wrong })).rejects.toMatchObject({
+          code: "not_sealed",
+        });
+      }
+      expect(alice.errors).toEqual([]);
+    },
+  );
 
   test("for too many at once fails, and holds up nothing", async () => {
     const many = Array.from({ length: 256 }, (_, at) => ({
