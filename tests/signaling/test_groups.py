@@ -910,6 +910,19 @@ def test_links_that_cannot_be_made_lead_to_the_worker_or_to_the_relay() -> None:
     assert answering(stage, *members).mode == "mesh"
 
 
+def test_a_host_that_does_not_hear_of_somebody_is_no_reason_to_leave_the_mode() -> None:
+    stage = GroupStage()
+    members = entered(stage, "auto", "ann", "bob", "cyd", "dan")
+    answering(stage, *members)
+    stage.report(members[0], members[1])
+    assert stage.group(members[0]).proposal is UNSET
+    # Who has no link to the host says so itself.
+    stage.report(members[1], members[0])
+    proposal = stage.group(members[0]).proposal
+    assert proposal is not UNSET
+    assert (proposal.mode, proposal.reason) == ("datachannel", "unreachable")
+
+
 def test_auto_does_not_ask_who_cannot_answer() -> None:
     stage = GroupStage()
     members = entered(stage, "auto", "ann", "bob", "cyd")

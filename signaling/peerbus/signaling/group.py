@@ -379,12 +379,14 @@ class Group:
                 ErrorCode.NOT_FOUND, "The peer that is reported is no other member of the group."
             )
         peer = self.members[request.peer]
-        if self._hosting.is_holder(identity) and peer.is_cut_off is request.is_reachable:
+        is_of_host = self._hosting.is_holder(identity)
+        if is_of_host and peer.is_cut_off is request.is_reachable:
             peer.is_cut_off = not request.is_reachable
             self._is_changed = True  # Maybe the successor is another.
         if request.is_reachable:
             member.unreachable.pop(request.peer, None)
-        else:
+        elif not is_of_host:
+            # A host also says so of who is frozen; who has no link to it says that itself.
             member.unreachable[request.peer] = now_ms + _REPORT_MS
 
     def _member(self, identity: str) -> Participant:
