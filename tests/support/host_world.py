@@ -54,6 +54,8 @@ class World:
         self.rng: Final = random.Random(seed)
         self.now = 0
         self.sent: Final[list[Sent]] = []
+        self.has_large = True
+        """Whether some messages have several pieces."""
         self._agenda: Final[list[tuple[int, int, Callable[[], None]]]] = []
         self._count = 0
         self.nodes: Final[dict[str, Node]] = {}
@@ -65,6 +67,7 @@ class World:
         self.server: Final = Server(self)
         self.hosts: Final[dict[int, set[str]]] = {}
         """By term: whose messages any guest took as a host's."""
+        self.new_mode: Callable[[str], HostMode] = HostMode
         self.at(0, self._make_links)
 
     def at(self, after_ms: int, what: Callable[[], None]) -> None:
@@ -207,7 +210,7 @@ class Node:
     def __init__(self, world: World, identity: str) -> None:
         self.world: Final = world
         self.identity: Final = identity
-        self.mode: Final = HostMode(identity)
+        self.mode: Final = world.new_mode(identity)
         self.delivery: Final = Delivery(identity, world.rng.randint(1, 2**32 - 1))
         self.is_alive = True
         self.is_frozen = False
@@ -390,7 +393,8 @@ class Node:
         rng, others = self.world.rng, [who for who in self.members if who != self.identity]
         self._numbers += 1
         name = f"{self.identity}.{self.since_ms}.{self._numbers}"
-        size = rng.choice((0, 10, 20_000 if rng.random() < 0.1 and not is_lossy else 30))
+        is_large = self.world.has_large and rng.random() < 0.1 and not is_lossy
+        size = rng.choice((0, 10, 20_000 if is_large else 30))
         payload: dict[str, Any] = {"id": name, "fill": "x" * size}
         if to_role:
             to = [HOST_ROLE]
