@@ -59,11 +59,9 @@ def test_a_host_that_is_none_any_more_is_no_host_at_once() -> None:
     mode = HostMode("ann")
     mode.follow(view(1, "ann", 7), 0)
     mode.tick(2_000)
-    assert mode.is_host
-    assert mode.is_ready
+    assert (mode.is_host, mode.is_ready) == (True, True)
     mode.follow(view(2, "bob", 8), 2_001)
-    assert not mode.is_host
-    assert not mode.is_ready
+    assert (mode.is_host, mode.is_ready) == (False, False)
     with pytest.raises(PeerbusError) as caught:
         mode.set_state({}, 2_002)
     assert caught.value.code is ErrorCode.FORBIDDEN
