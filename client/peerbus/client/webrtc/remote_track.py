@@ -215,8 +215,6 @@ class RemoteTrack:
         was_sealed, self._publication = self._publication.is_sealed, publication
         if publication.is_sealed is not was_sealed:
             self._watch = self._new_watch()
-            if self._intake is not None:
-                self._intake.watch_anew(self._watch)
             self._on_encryption_state(self)
 
     def _new_watch(self) -> EncryptionWatch:
@@ -248,11 +246,20 @@ class RemoteTrack:
         if intake is not None and self._readers:
             intake.stop()
 
-    def _open_frame(self, watch: EncryptionWatch, codec: str, data: bytes) -> bytes | None:
+    def _open_frame(self, codec: str, data: bytes) -> bytes | None:
+        """A frame that comes the present way."""
+        return self._open_by(self._watch, codec, data)
+
+    def _open_by(self, watch: EncryptionWatch, codec: str, data: bytes) -> bytes | None:
         frame, has_changed = self._encryption.open(watch, self._publication, codec, data)
         if has_changed:
             self._on_encryption_state(self)
         return frame
+
+    def _open_from(self, intake: _Intake, codec: str, data: bytes) -> bytes | None:
+        if intake is self._intake:
+            return self._open_frame(codec, data)
+        return self._open_by(intake.watch, codec, data)
 
     def _deliver(self, intake: _Intake, frame: Frame) -> None:
         if intake is self._intake and self._former is not None:
@@ -269,7 +276,8 @@ class _Intake:
     def __init__(self, track: RemoteTrack, slot: Decoding, watch: EncryptionWatch) -> None:
         self._track: Final = track
         self._slot: Final = slot
-        self._watch = watch
+        self.watch: Final = watch
+        """What the track had when it began to come this way."""
 
     def start(self) -> None:
         """Decodes."""
@@ -279,17 +287,13 @@ class _Intake:
         """Decodes no more."""
         self._slot.stop_decoding(self.deliver)
 
-    def watch_anew(self, watch: EncryptionWatch) -> None:
-        """The sender encrypts from now on, or does not any more."""
-        self._watch = watch
-
     def deliver(self, frame: Frame) -> None:
         """See `Decoding`."""
         self._track._deliver(self, frame)  # noqa: SLF001 - a part of the track
 
     def open_frame(self, codec: str, data: bytes) -> bytes | None:
         """See `Decoding`."""
-        return self._track._open_frame(self._watch, codec, data)  # noqa: SLF001 - a part of the track
+        return self._track._open_from(self, codec, data)  # noqa: SLF001 - a part of the track
 
 
 class _Reader:
