@@ -384,6 +384,13 @@ async def test_pictures_go_on_while_the_mode_is_switched(
             assert seen["gap"] < GAP_MS
         for one, _ in pair:
             assert await one.page.evaluate("member.webrtc.tracks.length") == 2
+    # What came by the way that was built is gone with it, and the pictures are those of the links again.
+    await ben.page.evaluate("modes.refuseNext()")
+    assert (await ann.switch("sfu")).startswith("vetoed")
+    for one, other in pair:
+        begun = await one.page.evaluate("performance.now()")
+        seen = partial(one.page.evaluate, "(given) => modes.watched(...given).frames > 3", [other, begun])
+        await _until(f"{one.name} sees {other}", seen, True)
 
 
 async def _sees(one: PagePlayer, other: str) -> bool:

@@ -418,6 +418,8 @@ export class PeerGroup {
     const { building } = this;
     this.building = undefined;
     if (building) this.drop(building);
+    // What came by the call that was built takes its place no longer.
+    if (this.current?.path instanceof MeshPath) this.current.path.announce();
     if (why && this.switching?.mode !== why.mode) return;
     const { code = "timeout", reason = "The proposal came to nothing.", by = "" } = why ?? {};
     this.switched(new ProtocolError(code, reason, { details: { by } }));
