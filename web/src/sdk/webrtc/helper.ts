@@ -203,6 +203,10 @@ export class WebRTCHelper {
         const assigned = this.onPeerState;
         this.emitter.emit("peerState", { peer, state }, assigned && (() => assigned(peer, state)));
       },
+      callTaken: () => {
+        for (const { publication, mid } of this.call?.reception.carried ?? [])
+          this.trackBegan(publication, mid);
+      },
       tracksChanged: (identity, tracks) => {
         this.received.link(this.peerOf(identity), tracks);
         this.emitter.emit("peers", this.peers, this.onPeers);

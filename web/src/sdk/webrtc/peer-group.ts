@@ -55,6 +55,8 @@ export interface GroupListener {
   data(sender: string, payload: unknown, isLossy: boolean): void;
   modeChanged(mode: Mode, reason: string): void;
   peerState(identity: string, name: string, state: PeerState): void;
+  /** What comes by the call takes the place of what comes another way. */
+  callTaken(): void;
   /** What a member sends by its link is this now. */
   tracksChanged(identity: string, tracks: readonly ReceivedTrack[]): void;
   failed(error: ProtocolError): void;
@@ -383,6 +385,7 @@ export class PeerGroup {
     const path = isBuilt ? building.path : this.openPath(mode);
     this.current = { mode, path };
     if (path instanceof MeshPath) path.announce();
+    else this.listener.callTaken();
     if (current && current.path !== path) this.giveUp(current.path);
     if (current?.mode === mode) return;
     this.listener.modeChanged(mode, reason);

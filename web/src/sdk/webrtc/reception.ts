@@ -75,6 +75,14 @@ export class Reception {
     return undefined;
   }
 
+  /** What is received now, and on which slot. */
+  get carried(): readonly { readonly publication: RemotePublication; readonly mid: string }[] {
+    return [...this.received].flatMap(([id, mid]) => {
+      const publication = this.publications.get(id);
+      return publication && mid !== undefined ? [{ publication, mid }] : [];
+    });
+  }
+
   publication(id: string): RemotePublication | undefined {
     return this.publications.get(id);
   }
