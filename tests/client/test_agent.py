@@ -88,7 +88,7 @@ async def test_the_names_of_older_snippets_are_taken(network: FakeNetwork) -> No
     assert network.now.name == "longpoll"
     assert network.now.settings.api.base == "https://host"
     assert connect.scope == "public"
-    assert connect.types == ["game", "chat"]
+    assert connect.types == ["game", "chat", "signal", "peer-data"]
     assert not connect.auto_receive
     assert connect.channel_id == bytes(32)
     assert connect.attributes == {"team": "red"}
@@ -482,6 +482,27 @@ async def test_requests_about_the_channel(agent: AgentConnection, network: FakeN
 
 
 # --- receiving ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_peers_say_passes_a_choice_of_types_and_nothing_else_does(network: FakeNetwork) -> None:
+    agent = AgentConnection(api_key="k")
+    messages, signals, data = told(agent, "message"), told(agent, "peer_signal"), told(agent, "peer_data")
+    joining = agent.connect("lobby", "alice", types=["move"])
+    await network.join()
+    await joining
+    offer = {"kind": "peer_offer"}
+    network.say(
+        message("a", type="move"),
+        message("b", type="other", custom_event_type="move"),
+        message({"kind": "of somebody's own"}, type="signal"),
+        message(offer, type="signal"),
+        message(b"frame", type="peer-data"),
+    )
+    await settle()
+    assert [one.content for one in messages] == ["a", "b"]
+    assert [one.content for one in signals] == [offer]
+    assert [one.content for one in data] == [b"frame"]
+    await agent.disconnect()
 
 
 async def test_messages_reach_every_kind_of_handler(agent: AgentConnection, network: FakeNetwork) -> None:

@@ -60,9 +60,6 @@ from peerbus.protocol.signals import SFU_AGENT
 
 T = TypeVar("T")
 
-PEER_DATA_TYPE: Final = "peer-data"
-"""The type of messages that carry frames between peers (`webrtc.relay_way`)."""
-
 
 class AgentConnection(Emitter):
     """
@@ -121,6 +118,7 @@ class AgentConnection(Emitter):
         self._api_base = self._api_text
         self._state = State(name="idle")
         self._channel_name = ""
+        self._wanted: list[str] = []
         self._is_named = False
         self._is_sealed = False
         self._media_key: SecretBytes | None = None
@@ -457,6 +455,7 @@ class AgentConnection(Emitter):
         asked.check_choice("api_key_scope", scope, asked.Scope)
         asked.check_poll_source(options.get("poll_source"))
         api_key = "" if self._api_key in (None, DEMO_KEY) else self._api_key
+        self._wanted = asked.type_names(options.get("types"), options.get("custom_event_type"))
         self._channel_name = channel_name
         self._is_named = bool(agent_name)
         return Connect(
@@ -470,7 +469,7 @@ class AgentConnection(Emitter):
             attributes=dict(options.get("attributes") or {}),
             capabilities=list(options.get("capabilities") or []),
             auto_receive=options.get("auto_receive", True),
-            types=asked.type_names(options.get("types"), options.get("custom_event_type")),
+            types=asked.with_peers(self._wanted),
             client=f"peerbus-python/{version('peerbus')}",
         )
 
@@ -643,8 +642,14 @@ class AgentConnection(Emitter):
             self.emit("signal", message)
             return
         if _is_of_peer(message):
-            self.emit("peer_data" if message.type == PEER_DATA_TYPE else "peer_signal", message)
+            self.emit("peer_data" if message.type == asked.PEER_DATA_TYPE else "peer_signal", message)
             return
+        if (
+            self._wanted
+            and message.type not in self._wanted
+            and message.custom_event_type not in self._wanted
+        ):
+            return  # More types are pushed than were asked for.
         for stream in self._streams:
             stream.put(message)
         self.emit("message", message)
@@ -694,7 +699,7 @@ def _is_of_peer(message: Message) -> bool:
     if message.delivery == "durable":
         return False
     content = message.content
-    if message.type == PEER_DATA_TYPE:
+    if message.type == asked.PEER_DATA_TYPE:
         return isinstance(content, bytes)
-    kind = content.get("kind") if isinstance(content, dict) and message.type == "signal" else None
+    kind = content.get("kind") if isinstance(content, dict) and message.type == asked.SIGNAL_TYPE else None
     return isinstance(kind, str) and kind.startswith("peer_")

@@ -142,6 +142,17 @@ def type_names(*lists: str | Sequence[str] | None) -> list[str]:
     return list(names)
 
 
+SIGNAL_TYPE: Final = "signal"
+"""The type of messages by which a `WebRTCHelper` talks to the server, and to others about connections."""
+PEER_DATA_TYPE: Final = "peer-data"
+"""The type of messages that carry frames between peers (`webrtc.relay_way`)."""
+
+
+def with_peers(types: list[str]) -> list[str]:
+    """What a `WebRTCHelper` needs is pushed whatever the program wants of messages."""
+    return list(dict.fromkeys([*types, SIGNAL_TYPE, PEER_DATA_TYPE])) if types else []
+
+
 def channel_id_bytes(value: str | bytes | None) -> bytes:
     """A channel id as 32 bytes, from bytes, hex or base64 (either alphabet); empty for None."""
     if value is None or isinstance(value, bytes):

@@ -69,7 +69,7 @@ describe("connecting", () => {
       agent: "alice",
       scope: "public",
       mode: "open",
-      types: ["game", "chat"],
+      types: ["game", "chat", "signal", "peer-data"],
       attributes: { team: "red" },
       auto_receive: false,
       channel_id: new Uint8Array(32).fill(0xab),
@@ -322,6 +322,22 @@ describe("messages", () => {
     process.off("uncaughtException", note);
     expect(seen).toEqual(["callback hi", "listener bob", "callback "]);
     expect(uncaught).toEqual([new Error("mine"), new Error("mine")]);
+  });
+
+  test("of peers pass a choice of types, and nothing else does", async () => {
+    const connection = await connected({ types: ["move"] });
+    const seen: unknown[] = [];
+    agent.onMessage = ({ content }) => seen.push(content);
+    agent.on("peer", ({ type }) => seen.push(type));
+    const say = (changes: Record<string, unknown>): void =>
+      connection.say({ op: "message", delivery: "live", ...PUSHED, ...changes });
+    say({ type: "move", content: "a" });
+    say({ type: "other", custom_event_type: "move", content: "b" });
+    say({ type: "signal", content: { kind: "of somebody's own" } });
+    say({ type: "signal", content: { kind: "peer_offer" } });
+    say({ type: "peer-data", binary: "AQI=" });
+    await settle();
+    expect(seen).toEqual(["a", "b", "signal", "peer-data"]);
   });
 
   test("look as the README says", async () => {

@@ -14,8 +14,9 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from peerbus.client.agent import PEER_DATA_TYPE, AgentConnection
+from peerbus.client.agent import AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
+from peerbus.client.options import PEER_DATA_TYPE
 from peerbus.client.records import Ack, Message
 from peerbus.client.webrtc.peer_delivery import Outgoing
 from peerbus.client.webrtc.peer_frames import ACK

@@ -17,7 +17,6 @@ import { serverStatus } from "../../pages/status";
 import { noteScriptAddress } from "../../sdk/agent/address";
 import { AgentConnection } from "../../sdk/agent/agent";
 import type { ProtocolError } from "../../sdk/protocol/errors";
-import { PEER_DATA_TYPE } from "../../sdk/protocol/group";
 import { SIGNAL_TYPE } from "../../sdk/protocol/sfu";
 import { WebRTCHelper, type WebRTCOptions } from "../../sdk/webrtc/helper";
 import { Game } from "./game";
@@ -187,7 +186,7 @@ class Visit {
         apiKey: entrance.apiKey,
         apiKeyScope: entrance.scope,
         // Messages of the channel's chat are not shown here.
-        types: [SIGNAL_TYPE, PEER_DATA_TYPE],
+        types: [SIGNAL_TYPE],
       });
     } catch (error) {
       const { code, message, correlationId } = error as ProtocolError;

@@ -37,6 +37,7 @@ import {
   type ReceiveOptions,
   receiveFrameOf,
   sendFrameOf,
+  wantedTypes,
   wantsSealed,
 } from "./options";
 import { Outcome } from "./outcome";
@@ -99,6 +100,8 @@ export class AgentConnection {
   private incoming = new Sequence();
   /** The public attributes that were asked for last. */
   private attributes: Readonly<Record<string, unknown>> = {};
+  /** The types of messages that were asked for; empty: all. */
+  private wanted: readonly string[] = [];
   private readonly early = new EarlyCalls();
   private memory: PageMemory | undefined;
   private stops: (() => void)[] = [];
@@ -413,6 +416,7 @@ export class AgentConnection {
     const isWanted = (): boolean => generation === this.generation;
     const prepared = await prepare(options, this.lineageSecret, isWanted);
     if (!prepared) return;
+    this.wanted = wantedTypes(options);
     const { settings, transport, memory, mediaKey, sealed, fetchKey } = prepared;
     this.sealed = sealed;
     this.incoming = new Sequence();
@@ -550,7 +554,13 @@ export class AgentConnection {
     const isSignal = SERVICES.includes(message.sender) && message.type === SIGNAL_TYPE;
     if (isSignal) this.emitter.emit("signal", message);
     else if (isOfPeer(message)) this.emitter.emit("peer", message);
-    else this.emitter.emit("message", message, this.onMessage);
+    else if (this.isWanted(message)) this.emitter.emit("message", message, this.onMessage);
+  }
+
+  /** More types are pushed than were asked for. */
+  private isWanted({ type, customEventType }: Message): boolean {
+    const { wanted } = this;
+    return wanted.length === 0 || wanted.includes(type) || wanted.includes(customEventType ?? "");
   }
 
   private happenedRarely(event: Event): void {

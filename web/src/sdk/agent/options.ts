@@ -8,6 +8,8 @@ import { fromBase64, fromHex, randomBytes, toBase64Url } from "../crypto/bytes";
 import { checkAgentName, checkChannelName, sessionAddress } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
 import type { ConnectFrame, ReceiveFrame, SendFrame } from "../protocol/frames.gen";
+import { PEER_DATA_TYPE } from "../protocol/group";
+import { SIGNAL_TYPE } from "../protocol/sfu";
 import type { Encoding } from "../protocol/shape";
 import { checkFrame, checkValue } from "../protocol/values";
 import type { Delivery, Filter } from "./records";
@@ -118,7 +120,7 @@ export function describedBy(
     scope: options.apiKeyScope ?? "private",
     mode: isSealed(options) ? "sealed" : "open",
     auto_receive: options.autoReceive ?? true,
-    types: typeList(options.types, options.customEventType),
+    types: withPeers(wantedTypes(options)),
     attributes: options.attributes ?? {},
     capabilities: options.capabilities ?? [],
     ...(options.channelId ? { channel_id: channelIdOf(options.channelId) } : {}),
@@ -215,6 +217,16 @@ function deliveryOf({ ephemeral, delivery, toSession }: MessageOptions): Deliver
     throw new ProtocolError("bad_request", `\`delivery\` is one of ${DELIVERIES.join(", ")}.`);
   }
   return delivery ?? (ephemeral ? "lossy" : toSession === undefined ? "durable" : "live");
+}
+
+/** The types of messages that `onMessage` is to get; empty: all. */
+export function wantedTypes(options: ConnectOptions): readonly string[] {
+  return typeList(options.types, options.customEventType);
+}
+
+/** What a `WebRTCHelper` needs is pushed whatever the program wants of messages. */
+function withPeers(types: readonly string[]): readonly string[] {
+  return types.length === 0 ? types : [...new Set([...types, SIGNAL_TYPE, PEER_DATA_TYPE])];
 }
 
 /** Types from `types: ["a", "b"]` and `customEventType: "a,b"`, without repetition. */
