@@ -272,6 +272,8 @@ LINE_UPS: Final[list[tuple[Mode, tuple[str, str, str]]]] = [
     ("relay", ("chromium", "firefox", "python")),
     ("mesh", ("chromium", "firefox", "python")),
     ("mesh", ("python", "firefox", "chromium")),
+    ("host", ("chromium", "python", "firefox")),
+    ("host", ("python", "firefox", "chromium")),
     ("datachannel", ("firefox", "python", "chromium")),
     ("sfu", ("python", "chromium", "firefox")),
 ]
@@ -328,6 +330,7 @@ async def test_modes_are_switched_under_load_and_nothing_is_lost_doubled_or_reor
     switches: list[tuple[Player, Mode]] = [
         (ann, "relay"),
         (cyd, "datachannel"),
+        (ben, "host"),
         (ben, "sfu"),
         (cyd, "mesh"),
         (ann, "datachannel"),

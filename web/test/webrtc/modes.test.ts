@@ -17,7 +17,7 @@ type Json = Record<string, unknown>;
 
 const ME = "lineage:alice";
 const BOB = "lineage:bob";
-const ALL = ["mesh", "relay", "datachannel", "sfu"];
+const ALL = ["mesh", "host", "relay", "datachannel", "sfu"];
 
 const member = (identity: string, order: number): Json => ({
   identity,

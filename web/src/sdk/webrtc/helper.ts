@@ -20,6 +20,7 @@ import { Call } from "./call";
 import { encodeData, type Incoming } from "./delivery";
 import { browserCallEnvironment, type CallEnvironment } from "./environment";
 import type { Mode, WantedMode } from "./group-follower";
+import { HOST_ROLE } from "./host-frames";
 import { PeerGroup } from "./peer-group";
 import { linkStatsOf, type PeerStats } from "./peer-stats";
 import { isScreen, Local, type LocalPublication, type PublishOptions, sourceOf } from "./publications";
@@ -92,7 +93,18 @@ export interface WebRTCEvents {
   readonly mode: ModeEvent;
   /** A peer is reached otherwise than before. */
   readonly peerState: PeerStateEvent;
+  /** There is a host, in mode `host`, maybe this side itself. */
+  readonly host: HostEvent;
   readonly error: ProtocolError;
+}
+
+/** Who is host. */
+export interface HostEvent {
+  readonly host: Peer;
+  /** Rises with every host. */
+  readonly term: number;
+  /** The newest state that is here, null if none is: what a new host goes on from. */
+  readonly state: unknown;
 }
 
 const MODES: readonly WantedMode[] = ["mesh", "host", "relay", "datachannel", "sfu", "auto"];
@@ -109,6 +121,7 @@ export class WebRTCHelper {
   onState: ((state: CallState) => unknown) | null = null;
   onEncryptionState: ((state: EncryptionState, publication: RemotePublication) => unknown) | null = null;
   onModeChange: ((mode: Mode, reason: string) => unknown) | null = null;
+  onHostChange: ((host: Peer, term: number, state: unknown) => unknown) | null = null;
   onPeerState: ((peer: Peer, state: PeerState) => unknown) | null = null;
   onError: ((error: ProtocolError) => unknown) | null = null;
 
@@ -206,6 +219,12 @@ export class WebRTCHelper {
       callTaken: () => {
         for (const { publication, mid } of this.call?.reception.carried ?? [])
           this.trackBegan(publication, mid);
+      },
+      hostChanged: (identity, term, state) => {
+        const isOwn = identity === agent.identity;
+        const host = isOwn ? { ...this.peerOf(identity), name: agent.agentName } : this.peerOf(identity);
+        const assigned = this.onHostChange;
+        this.emitter.emit("host", { host, term, state }, assigned && (() => assigned(host, term, state)));
       },
       tracksChanged: (identity, tracks) => {
         this.received.link(this.peerOf(identity), tracks);
@@ -375,6 +394,24 @@ export class WebRTCHelper {
   }
 
   // --- modes ---------------------------------------------------------------------------------------------
+
+  /** Whether this side is host now, in mode `host`: it keeps the state, and messages to `peerbus:host` come to it. */
+  get isHost(): boolean {
+    return this.group?.star?.isHost === true;
+  }
+
+  /**
+   * The state of the host's application as it is now: JSON, text or bytes, at most 4 MiB.
+   *
+   * Kept by the successor at once, and by the others soon after. Whoever becomes host is given the newest by
+   * `onHostChange`, and then once more every message for the host that came after it. Throws `PeerbusError`: `forbidden`
+   * (this side is not host), `bad_request`, `too_large`.
+   */
+  setHostState(state: unknown): void {
+    const star = this.group?.star;
+    if (!star) throw new ProtocolError("forbidden", "Only the host keeps a state, in mode host.");
+    star.setState(state);
+  }
 
   /**
    * Has everybody move to another mode, or has the server choose from now on (`auto`).
@@ -551,6 +588,7 @@ export class WebRTCHelper {
   }
 
   private identitiesOf(to: string | readonly string[]): string[] {
+    if (to === HOST_ROLE && this.group?.star) return [HOST_ROLE];
     const known = [...this.peers, ...this.agent.members];
     const names = typeof to === "string" ? [to] : to;
     const missing: string[] = [];

@@ -35,6 +35,8 @@ export interface MeshSettings {
   readonly publications: ReadonlySet<Local>;
   /** The own order in the group. */
   readonly ownOrder: () => number;
+  /** Begins the ids of its links, which those of another way to the same peers don't. */
+  readonly scope: string;
 }
 
 /** One peer, and the link to it as it comes and goes. */
@@ -188,7 +190,8 @@ export class MeshPath implements Path {
     if (!shape) return;
     try {
       const signal = shape.read(content, "signal", "json") as PeerSignal;
-      this.obey(spoke, spoke.machine.signalled(signal, this.settings.environment.nowMs()));
+      const own = unscoped(signal, this.settings.scope);
+      if (own) this.obey(spoke, spoke.machine.signalled(own, this.settings.environment.nowMs()));
     } catch (error) {
       // A peer that speaks otherwise is one that can't be reached so.
       if (!(error instanceof ProtocolError)) throw error;
@@ -332,13 +335,25 @@ export class MeshPath implements Path {
   }
 
   private say({ member }: Spoke, signal: PeerSignal): void {
-    const { agent } = this.settings;
+    const { agent, scope } = this.settings;
     const to = agent.members
       .filter(({ identity }) => identity === member.identity)
       .map(({ sessionId }) => sessionAddress(sessionId));
     if (to.length === 0) return;
-    const message = { content: signal, type: SIGNAL_TYPE, to, delivery: "live", timeoutMs: null } as const;
+    const content = scope === "" ? signal : { ...signal, link: scope + (signal.link ?? "") };
+    const message = { content, type: SIGNAL_TYPE, to, delivery: "live", timeoutMs: null } as const;
     // What gets lost is found by the deadline of the link.
     agent.sendMessage(message).catch(() => undefined);
   }
+}
+
+/** The signal, if it is of a link of this scope. */
+function unscoped(signal: PeerSignal, scope: string): PeerSignal | undefined {
+  const told = signal.link ?? "";
+  const at = told.lastIndexOf(":") + 1;
+  if (told.slice(0, at) !== scope) return undefined;
+  const link = told.slice(at);
+  if (signal.kind !== "peer_wanted" || link !== "") return { ...signal, link };
+  const { link: _, ...anyLink } = signal;
+  return anyLink;
 }

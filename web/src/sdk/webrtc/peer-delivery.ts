@@ -85,9 +85,19 @@ export class PeerDelivery {
 
   /** The peer is gone; what was for it, and what was known of it, is forgotten. */
   left(peer: string): void {
+    this.leftAsRecipient(peer);
+    this.leftAsSender(peer);
+  }
+
+  /** Nothing is kept for the peer any more; what it sent may still be under way by others. */
+  leftAsRecipient(peer: string): void {
     this.sending.left(peer);
-    this.senders.delete(peer);
     this.asks.delete(peer);
+  }
+
+  /** Nothing that the peer has sent is under way any more. */
+  leftAsSender(peer: string): void {
+    this.senders.delete(peer);
   }
 
   /** Has the peer send again what did not arrive: the way from it was replaced, or had a gap. */

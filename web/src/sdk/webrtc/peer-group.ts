@@ -11,12 +11,20 @@ import type { Message } from "../agent/records";
 import { ProtocolError } from "../protocol/errors";
 import { GROUP_AGENT, READY_WITHIN_MS } from "../protocol/group";
 import { GROUP_SIGNALS } from "../protocol/group-shapes.gen";
-import type { GroupProposal, GroupRequest, GroupSignal, ProposalEndedSignal } from "../protocol/groups.gen";
+import type {
+  GroupProposal,
+  GroupRequest,
+  GroupSignal,
+  GroupStateSignal,
+  ProposalEndedSignal,
+} from "../protocol/groups.gen";
 import { SIGNAL_TYPE } from "../protocol/sfu";
 import type { Call } from "./call";
 import { encodeData, type Incoming } from "./delivery";
 import type { CallEnvironment } from "./environment";
 import { type GroupChange, GroupFollower, type Mode, type WantedMode } from "./group-follower";
+import { HOST_ROLE } from "./host-frames";
+import { HostPath } from "./host-path";
 import { MeshPath } from "./mesh-path";
 import { isFrame } from "./peer-frames";
 import type { ReceivedTrack } from "./peer-link";
@@ -55,6 +63,8 @@ export interface GroupListener {
   data(sender: string, payload: unknown, isLossy: boolean): void;
   modeChanged(mode: Mode, reason: string): void;
   peerState(identity: string, name: string, state: PeerState): void;
+  /** There is a host, in mode `host`; the newest state here, or null. */
+  hostChanged(host: string, term: number, state: unknown): void;
   /** What comes by the call takes the place of what comes another way. */
   callTaken(): void;
   /** What a member sends by its link is this now. */
@@ -104,6 +114,12 @@ export class PeerGroup {
   private switching: Switching | undefined;
   /** What was asked for before the group was known. */
   private early: (() => void)[] = [];
+  /** Who has left while what it sent may still come, in the host's order. */
+  private readonly leaving = new Set<string>();
+  /** What the server said may be missing. */
+  private hasGap = false;
+  /** What is told of the host as soon as the mode holds. */
+  private hostNews: (() => void) | undefined;
   private flushedOn: Path | undefined;
   private isEntering = false;
   private wasOpen = false;
@@ -166,6 +182,11 @@ export class PeerGroup {
     return current.path !== this.relay || settings.agent.isConnected;
   }
 
+  /** The path of mode `host`, where that holds. */
+  get star(): HostPath | undefined {
+    return this.current?.path instanceof HostPath ? this.current.path : undefined;
+  }
+
   stateOf(identity: string): PeerState | undefined {
     return this.peerStates.get(identity);
   }
@@ -191,6 +212,10 @@ export class PeerGroup {
       return;
     }
     const { others } = this.follower;
+    if (to?.length === 1 && to[0] === HOST_ROLE && this.star) {
+      this.port.send(to, payload, isLossy, settle);
+      return;
+    }
     const strangers = this.strangers.filter((identity) => to === undefined || to.includes(identity));
     const missing = to?.filter((identity) => !others.has(identity) && !strangers.includes(identity)) ?? [];
     if (missing.length > 0) {
@@ -241,6 +266,7 @@ export class PeerGroup {
   /** `isAnew`: live messages may be missing, of the server and of peers. */
   private connected(isAnew: boolean): void {
     if (this.ended) return;
+    if (isAnew) this.hasGap = true;
     if (isAnew || !this.follower.state) {
       this.enter();
       for (const identity of this.follower.others.keys()) {
@@ -258,7 +284,7 @@ export class PeerGroup {
       const { seen } = this.follower;
       const { mode, publications, environment } = this.settings;
       const modes: Mode[] = environment.hasPeerConnections
-        ? ["mesh", "relay", "datachannel", "sfu"]
+        ? ["mesh", "host", "relay", "datachannel", "sfu"]
         : ["relay"];
       const has_media = publications.size > 0;
       this.request({ kind: "enter", mode, modes, has_media, ...(seen ? { seen } : {}) }).catch(
@@ -281,12 +307,34 @@ export class PeerGroup {
     if (!shape) return;
     try {
       const signal = shape.read(content, "signal", "json") as GroupSignal;
-      if (signal.kind === "group") this.obey(this.follower.told(signal, this.settings.agent.identity));
-      else if (signal.kind === "proposal_ended") this.obey(this.follower.ended(signal));
+      if (signal.kind === "group") {
+        this.obey(this.follower.told(signal, this.settings.agent.identity));
+        this.tellStar(signal);
+      } else if (signal.kind === "proposal_ended") this.obey(this.follower.ended(signal));
       else this.end(signal.code, signal.message);
     } catch (error) {
       if (!(error instanceof ProtocolError)) throw error;
       this.listener.failed(error);
+    }
+  }
+
+  /** Tells the paths of mode `host` who is host, or is to be. */
+  private tellStar(signal: GroupStateSignal): void {
+    if (this.follower.state?.version !== signal.version || this.ended) return;
+    const { hasGap } = this;
+    this.hasGap = false;
+    const { proposal, version } = signal;
+    const isProposed = signal.mode !== "host" && proposal?.mode === "host";
+    const host = signal.mode === "host" ? signal.host : isProposed ? proposal.host : undefined;
+    if (!host) return;
+    const members = new Map<string, number>();
+    for (const [identity, { order }] of this.follower.others) members.set(identity, order);
+    for (const { identity, order } of signal.members) members.set(identity, order);
+    const { identity, term, successor } = host;
+    for (const way of [this.current, this.building]) {
+      if (way?.path instanceof HostPath) {
+        way.path.told({ version, term, host: identity, successor, members, hasGap });
+      }
     }
   }
 
@@ -368,7 +416,11 @@ export class PeerGroup {
   }
 
   private gone(identity: string, name: string): void {
-    this.port.left(identity);
+    if (this.star) {
+      // In a host's order what it sent may still come: the host says when nothing does.
+      this.port.leftAsRecipient(identity);
+      this.leaving.add(identity);
+    } else this.port.left(identity);
     for (const { missing } of this.draining) missing.delete(identity);
     this.peerStates.delete(identity);
     this.listener.peerState(identity, name, "left");
@@ -386,19 +438,19 @@ export class PeerGroup {
     this.current = { mode, path };
     if (path instanceof MeshPath) path.announce();
     else this.listener.callTaken();
-    if (current && current.path !== path) this.giveUp(current.path);
+    if (current && current.path !== path) {
+      if (current.path instanceof HostPath) this.leaveStar();
+      this.giveUp(current.path);
+    }
     if (current?.mode === mode) return;
     this.listener.modeChanged(mode, reason);
+    this.tellHost();
     if (this.switching?.mode === mode) this.switched();
     for (const action of this.early.splice(0)) action();
   }
 
   /** Makes the path of a proposed mode, beside the present one. */
   private build({ mode, term }: GroupProposal): void {
-    if (mode === "host") {
-      this.say({ kind: "veto", term, reason: "This side has no mode host." });
-      return;
-    }
     const { environment } = this.settings;
     const stopTimer = environment.startTimer(READY_WITHIN_MS, () => this.decide(term));
     this.building = { mode, term, path: this.openPath(mode), stopTimer, isAnswered: false };
@@ -430,18 +482,19 @@ export class PeerGroup {
 
   private drop({ path, stopTimer }: Building): void {
     stopTimer();
-    if (path instanceof MeshPath) path.close("rolled back");
+    if (path instanceof MeshPath || path instanceof HostPath) path.close("rolled back");
   }
 
   // --- paths -----------------------------------------------------------------------------------------------
 
   private openPath(mode: Mode): Path {
     if (mode === "relay") return this.relay;
-    if (mode !== "mesh") return this.openWorker();
+    if (mode !== "mesh" && mode !== "host") return this.openWorker();
     const { agent, environment, configuration, publications } = this.settings;
     const ownOrder = (): number => this.follower.ownOrder;
+    if (mode === "host") return this.openStar();
     const path: MeshPath = new MeshPath(
-      { agent, environment, configuration, publications, ownOrder },
+      { agent, environment, configuration, publications, ownOrder, scope: "" },
       {
         ...this.pathListener(() => path),
         reachable: (peer, is_reachable) => this.say({ kind: "report", peer, is_reachable }),
@@ -449,6 +502,51 @@ export class PeerGroup {
       },
     );
     return path;
+  }
+
+  private openStar(): HostPath {
+    const { agent, environment, configuration, publications } = this.settings;
+    const ownOrder = (): number => this.follower.ownOrder;
+    const path: HostPath = new HostPath(
+      { agent, environment, configuration, publications, ownOrder },
+      {
+        ...this.pathListener(() => path),
+        reachable: (peer, is_reachable) => this.say({ kind: "report", peer, is_reachable }),
+        hostChanged: (host, term, state) => {
+          this.hostNews = () => this.listener.hostChanged(host, term, state);
+          this.tellHost();
+        },
+        message: (sender, payload) => this.listener.data(sender, payload, false),
+        known: (sender, frame) => this.port.receive(sender, frame, true),
+        gone: (identity) => this.leaving.delete(identity) && this.port.leftAsSender(identity),
+        renew: (term) => this.renew(term),
+        failed: (error) => this.listener.failed(error),
+      },
+    );
+    return path;
+  }
+
+  /** What is said of the host while its mode is only proposed waits. */
+  private tellHost(): void {
+    if (!this.star) return;
+    const news = this.hostNews;
+    this.hostNews = undefined;
+    news?.();
+  }
+
+  private leaveStar(): void {
+    this.port.left(HOST_ROLE);
+    for (const identity of this.leaving) this.port.leftAsSender(identity);
+    this.leaving.clear();
+  }
+
+  /** The host works. */
+  private renew(term: number): void {
+    const { agent } = this.settings;
+    if (!agent.isConnected) return;
+    const content: GroupRequest = { kind: "renew", term };
+    const message = { content, type: SIGNAL_TYPE, to: GROUP_AGENT, delivery: "lossy" } as const;
+    agent.sendMessage(message).catch(() => undefined);
   }
 
   private openWorker(): WorkerPath {
@@ -470,7 +568,7 @@ export class PeerGroup {
   /** A path is left once all others have said that nothing more comes by it. */
   private giveUp(path: Path): void {
     if (path === this.relay) return;
-    if (path instanceof MeshPath) path.retire();
+    if (path instanceof MeshPath || path instanceof HostPath) path.retire();
     const missing = new Set(this.follower.others.keys());
     for (const identity of missing) {
       const route = path.routeTo(identity);
@@ -494,7 +592,7 @@ export class PeerGroup {
     this.draining = this.draining.filter(({ missing }) => missing.size > 0);
     for (const { path, stopTimer } of drained) {
       stopTimer();
-      if (path instanceof MeshPath) path.close("switched");
+      if (path instanceof MeshPath || path instanceof HostPath) path.close("switched");
     }
     if (this.needsWorker) this.openWorker();
     else if (this.worker) {
@@ -539,6 +637,7 @@ export class PeerGroup {
       for (const identity of missing) if (!path.routeTo(identity)) missing.delete(identity);
     }
     if (current) for (const identity of others.keys()) this.assign(identity, current.path);
+    if (this.star) this.port.assign(HOST_ROLE, this.star.routeTo(HOST_ROLE));
     if (building && !building.isAnswered && this.unreached(building.path).length === 0) {
       building.isAnswered = true;
       this.say({ kind: "ready", term: building.term });

@@ -69,10 +69,11 @@ export class PeerPort {
     this.wake();
   }
 
-  /** A frame came, by whichever path. */
-  receive(sender: string, frame: Uint8Array): void {
+  /** A frame came, by whichever path. What is known already is acknowledged, and not told. */
+  receive(sender: string, frame: Uint8Array, isKnown = false): void {
     if (this.isClosed) return;
     for (const event of this.delivery.receive(sender, frame, this.platform.nowMs())) {
+      if (event.event === "delivered" && isKnown) continue;
       if (event.event === "delivered") {
         this.figures.messagesReceived += 1;
         this.listener.data(sender, event.payload, event.isLossy);
@@ -106,6 +107,18 @@ export class PeerPort {
     this.routes.delete(peer);
     this.delivery.left(peer);
     this.wake();
+  }
+
+  /** The peer is gone, and what it sent may still come by others. */
+  leftAsRecipient(peer: string): void {
+    this.routes.delete(peer);
+    this.delivery.leftAsRecipient(peer);
+    this.wake();
+  }
+
+  /** Nothing more comes of the peer, which is gone. */
+  leftAsSender(peer: string): void {
+    this.delivery.leftAsSender(peer);
   }
 
   /** What the peer has sent may be lost, and what was sent to it. */
