@@ -44,12 +44,16 @@ class Following:
         self.host: Final = view.host
         self.term: Final = view.term
         self.is_greeted = False
-        self.has_all = False
-        """It was told everything, and no other successor was named since."""
         self._record: Final = record
         self._has_said_hello = False
         self._was_greeted = False
+        view_names_it = view.successor == record.identity
+        self._unnamed_version = 0 if view_names_it else view.version
+        """The last version of the group by which it was not the successor, or may have been none before."""
+        self._sync_version = 0
+        """The version by which the host told it everything."""
         self._was_synced = False
+        self._coming_version = 0
         self._synced: set[int] | None = None
         self._reader = SnapshotReader()
         self._ack_due_ms: int | None = None
@@ -69,6 +73,11 @@ class Following:
         version = record.view.version
         record.say(self.host, Hello(self.term, version, record.position_term, record.position, *age))
 
+    @property
+    def has_all(self) -> bool:
+        """Whether it was told everything, as the successor that the server has named ever since."""
+        return self._sync_version > self._unnamed_version
+
     def unlinked(self) -> None:
         """The link to the host is gone."""
         self.is_greeted = self._has_said_hello = False
@@ -79,9 +88,11 @@ class Following:
     def regroup(self, view: HostView, *, is_next: bool) -> None:
         """The group changed, not the host."""
         is_named = view.successor == self._record.identity
-        # Another successor may have been named in between: all once more.
-        if not is_named or not is_next:
-            self.has_all = False
+        if not is_named:
+            self._unnamed_version = view.version
+        elif not is_next:
+            # Another successor may have been named in between: all once more.
+            self._unnamed_version = view.version - 1
         if is_named and not self.has_all and self._was_synced and self.is_greeted:
             self._was_synced = self._has_said_hello = False
             self.greet()
@@ -119,6 +130,7 @@ class Following:
             record.bases = list(message.bases)
             record.done = dict(message.done)
             self._synced = set()
+            self._coming_version = message.version
         elif isinstance(message, Synced):
             self._sync_ends(message)
         elif isinstance(message, StatePiece):
@@ -173,7 +185,7 @@ class Following:
             return
         self._record.log.keep(lambda entry: entry.n in told)
         self._record.log.last_n = message.n
-        self.has_all = self._was_synced = True
+        self._sync_version, self._was_synced = self._coming_version, True
         self._record.say(self.host, Safe(self.term, message.n))
 
     def _state(self, piece: StatePiece) -> None:

@@ -110,6 +110,8 @@ class Fetch(LinkMessage, frozen=True, array_like=True, tag=10):
 class Sync(LinkMessage, frozen=True, array_like=True, tag=11):
     """To the successor: all that the host keeps follows, and from now on every entry."""
 
+    version: Number
+    """Of the group, by which the host takes it for the successor."""
     bases: Annotated[list[tuple[Number, Number]], Meta(max_length=64)]
     """The term of each host, and the last `n` of the order that it took over."""
     done: dict[Name, tuple[Number, Number, Number]]

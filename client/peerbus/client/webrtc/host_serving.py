@@ -308,7 +308,7 @@ class Serving:
         record, peer = self._record, self._view.successor
         assert peer is not None
         done = self._inbox.done if record.snapshot is None else record.done
-        record.say(peer, Sync(self.term, record.bases, dict(done)))
+        record.say(peer, Sync(self.term, self._view.version, record.bases, dict(done)))
         for entry in record.log.between(0, record.log.last_n):
             record.say(peer, entry.message(self.term))
         record.say(peer, Synced(self.term, record.log.last_n))

@@ -41,22 +41,31 @@ export class HostFollowing {
   readonly host: string;
   readonly term: number;
   isGreeted = false;
-  /** It was told everything, and no other successor was named since. */
-  hasAll = false;
   private readonly record: HostRecord;
   private hasSaidHello = false;
   private wasGreeted = false;
+  /** The last version of the group by which it was not the successor, or may have been none before. */
+  private unnamedVersion: number;
+  /** The version by which the host told it everything. */
+  private syncVersion = 0;
+  private comingVersion = 0;
   private wasSynced = false;
   private synced: Set<number> | undefined;
   private reader = new SnapshotReader();
   private ackDueMs: number | undefined;
   private unacknowledged = 0;
 
-  constructor(record: HostRecord, { host, term }: HostView) {
+  constructor(record: HostRecord, { host, term, successor, version }: HostView) {
+    this.unnamedVersion = successor === record.identity ? 0 : version;
     this.record = record;
     this.host = host;
     this.term = term;
     this.greet();
+  }
+
+  /** Whether it was told everything, as the successor that the server has named ever since. */
+  get hasAll(): boolean {
+    return this.syncVersion > this.unnamedVersion;
   }
 
   /** Says hello, once for a link. */
@@ -84,8 +93,9 @@ export class HostFollowing {
   /** The group changed, not the host. */
   regroup(view: HostView): void {
     const isNamed = view.successor === this.record.identity;
-    // Another successor may have been named in between: all once more.
-    if (!isNamed || view.hasGap) this.hasAll = false;
+    // After a gap another successor may have been named in between: all once more.
+    if (!isNamed) this.unnamedVersion = view.version;
+    else if (view.hasGap) this.unnamedVersion = view.version - 1;
     if (isNamed && !this.hasAll && this.wasSynced && this.isGreeted) {
       this.wasSynced = false;
       this.hasSaidHello = false;
@@ -132,6 +142,7 @@ export class HostFollowing {
         record.bases = message.bases;
         record.done = new Map(message.done);
         this.synced = new Set();
+        this.comingVersion = message.version;
         break;
       case SYNCED:
         this.syncEnds(message.n);
@@ -200,7 +211,7 @@ export class HostFollowing {
     const { record, term } = this;
     record.log.keep((entry) => told.has(entry.n));
     record.log.lastN = n;
-    this.hasAll = true;
+    this.syncVersion = this.comingVersion;
     this.wasSynced = true;
     record.say(this.host, { kind: SAFE, term, n });
   }

@@ -89,7 +89,12 @@ export type HostLinkMessage =
   | EntryMessage
   | (Told & { readonly kind: typeof PASSED; readonly sender: string; readonly frame: Uint8Array })
   | (Told & { readonly kind: typeof FETCH; readonly wantsState: boolean })
-  | (Told & { readonly kind: typeof SYNC; readonly bases: Bases; readonly done: Done })
+  | (Told & {
+      readonly kind: typeof SYNC;
+      readonly version: number;
+      readonly bases: Bases;
+      readonly done: Done;
+    })
   | (Told & { readonly kind: typeof KNOWN; readonly stable: number; readonly released: number })
   | StatePiece;
 
@@ -127,7 +132,7 @@ function fieldsOf(message: HostLinkMessage): readonly unknown[] {
     case FETCH:
       return [message.wantsState];
     case SYNC:
-      return [message.bases, Object.fromEntries(message.done)];
+      return [message.version, message.bases, Object.fromEntries(message.done)];
     case KNOWN:
       return [message.stable, message.released];
     case STATE_PIECE:
@@ -227,7 +232,7 @@ function bodyOf(kind: number, term: number, from: Fields): HostLinkMessage {
     case FETCH:
       return { kind, term, wantsState: from.flag() };
     case SYNC:
-      return { kind, term, bases: from.bases(), done: from.done() };
+      return { kind, term, version: from.number(), bases: from.bases(), done: from.done() };
     case KNOWN:
       return { kind, term, stable: from.number(), released: from.number() };
     case STATE_PIECE:

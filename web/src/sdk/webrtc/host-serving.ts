@@ -324,7 +324,7 @@ export class HostServing {
     const { replica } = this;
     if (!this.isReady || peer === undefined || !replica?.isWelcome || replica.isReplica) return;
     const done = record.snapshot ? record.done : this.inbox.done;
-    record.say(peer, { kind: SYNC, term, bases: record.bases, done });
+    record.say(peer, { kind: SYNC, term, version: this.view.version, bases: record.bases, done });
     for (const entry of record.log.between(0, record.log.lastN)) record.say(peer, entryMessage(entry, term));
     record.say(peer, { kind: SYNCED, term, n: record.log.lastN });
     replica.isReplica = true;
