@@ -75,7 +75,7 @@ class Day:
         if what == "handover" and host is not None and successor is not None:
             # Another successor is named, and the host is gone before that one has everything.
             self.faults.append((world.now, what, successor))
-            world.server.offline(world.nodes[successor], rng.randint(500, 1_500), notice_ms=0)
+            world.server.offline(world.nodes[successor], rng.randint(400, 900), notice_ms=0)
             world.at(rng.randint(0, 100), lambda: self._lose_if(host, "killed"))
         elif what == "restart":
             self.faults.append((world.now, what, ""))
@@ -85,7 +85,8 @@ class Day:
             self._join()
         else:
             self._lose(who, what)
-        if rng.random() < 0.5 and others:
+        # A new host waits for 2 s for those who may have more: what keeps them away besides is a second loss.
+        if what != "handover" and rng.random() < 0.5 and others:
             beside = rng.choice(("join", "killed", "links", "left", "frozen"))
             target = rng.choice(others)
             world.at(
