@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import UNSET
@@ -34,6 +34,8 @@ CARRY_AFTER_MS: Final = 2_000
 SILENCE_MS: Final = 3_000
 """A link that was silent for so long is lost: data can go another way then."""
 _LOOK_MS: Final = 1_000
+_SAY_AGAIN_MS: Final = 100
+"""When a signal that the server refused for its rate is sent again, where the server does not say."""
 
 
 class _Spoke:
@@ -52,6 +54,8 @@ class _Spoke:
         self.jobs: Final[asyncio.Queue[tuple[str, Callable[[PeerLink], Awaitable[None]]]]] = asyncio.Queue()
         self.worker: asyncio.Task[None] | None = None
         self.watch: asyncio.Task[None] | None = None
+        self.refused: list[dict[str, Any]] = []
+        """Signals that the server refused for their rate, and those behind them."""
 
 
 class MeshWay:
@@ -366,18 +370,42 @@ class MeshWay:
         self._changed()
 
     def _say(self, spoke: _Spoke, signal: PeerSignal) -> None:
-        """What is lost of this is made up for by the deadline of the link."""
+        content = {"content": msgspec.to_builtins(_scoped(signal, self._scope))}
+        if spoke.refused:
+            spoke.refused.append(content)
+        else:
+            self._transmit(spoke, content)
+
+    def _transmit(self, spoke: _Spoke, content: dict[str, Any]) -> None:
+        """What comes too fast for the server is sent again; else what is lost is found by the deadline of the link."""
+
+        def told(answer: asyncio.Future[Any]) -> None:
+            error = None if answer.cancelled() else answer.exception()
+            if (
+                not isinstance(error, PeerbusError)
+                or error.code is not ErrorCode.RATE_LIMITED
+                or self._is_closed
+            ):
+                return
+            spoke.refused.append(content)
+            if len(spoke.refused) == 1:
+                wait_ms = error.retry_after_ms or _SAY_AGAIN_MS
+                asyncio.get_running_loop().call_later(wait_ms / 1000, self._say_again, spoke)
+
         try:
-            told = self._parts.agent.send_message(
-                {"content": msgspec.to_builtins(_scoped(signal, self._scope))},
-                type=SIGNAL,
-                to=[spoke.member.name],
-                delivery="live",
+            sent = self._parts.agent.send_message(
+                content, type=SIGNAL, to=[spoke.member.name], delivery="live"
             )
         except PeerbusError as error:
             self._events.on_error(error)
             return
-        told.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        sent.add_done_callback(told)
+
+    def _say_again(self, spoke: _Spoke) -> None:
+        refused, spoke.refused = spoke.refused, []
+        for content in refused:
+            if not self._is_closed:
+                self._transmit(spoke, content)
 
     def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name="peerbus-link")

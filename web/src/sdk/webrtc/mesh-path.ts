@@ -5,6 +5,7 @@
  */
 
 import type { AgentConnection } from "../agent/agent";
+import type { MessageOptions } from "../agent/options";
 import type { Message } from "../agent/records";
 import { sessionAddress } from "../protocol/channel";
 import { ProtocolError } from "../protocol/errors";
@@ -50,6 +51,8 @@ interface Spoke {
   said: readonly OfferedTrack[];
   /** What is done to the connection, one thing after the other. */
   work: Promise<void>;
+  /** Signals that the server refused for their rate, and those behind them. */
+  readonly refused: MessageOptions[];
   stopTimer: (() => void) | undefined;
   /** Since when there is no link that stands. */
   downSinceMs: number | undefined;
@@ -57,6 +60,8 @@ interface Spoke {
 
 /** A peer to which no link stands for so long is carried another way, where that is allowed, until one does. */
 export const CARRY_AFTER_MS = 2_000;
+/** When a signal that the server refused for its rate is sent again, where the server does not say. */
+const SAY_AGAIN_MS = 100;
 
 export class MeshPath implements Path {
   private readonly settings: MeshSettings;
@@ -170,6 +175,7 @@ export class MeshPath implements Path {
       expected: [],
       said: [],
       work: Promise.resolve(),
+      refused: [],
       stopTimer: undefined,
       downSinceMs: undefined,
     };
@@ -334,7 +340,8 @@ export class MeshPath implements Path {
     this.listener.tracksChanged(member.identity, said.length === 0 ? [] : link.received(said));
   }
 
-  private say({ member }: Spoke, signal: PeerSignal): void {
+  private say(spoke: Spoke, signal: PeerSignal): void {
+    const { member } = spoke;
     const { agent, scope } = this.settings;
     const to = agent.members
       .filter(({ identity }) => identity === member.identity)
@@ -342,8 +349,21 @@ export class MeshPath implements Path {
     if (to.length === 0) return;
     const content = scope === "" ? signal : { ...signal, link: scope + (signal.link ?? "") };
     const message = { content, type: SIGNAL_TYPE, to, delivery: "live", timeoutMs: null } as const;
-    // What gets lost is found by the deadline of the link.
-    agent.sendMessage(message).catch(() => undefined);
+    if (spoke.refused.length > 0) spoke.refused.push(message);
+    else this.transmit(spoke, message);
+  }
+
+  /** What comes too fast for the server is sent again; what is lost otherwise is found by the deadline of the link. */
+  private transmit(spoke: Spoke, message: MessageOptions): void {
+    const { agent, environment } = this.settings;
+    agent.sendMessage(message).catch((error: unknown) => {
+      if (!(error instanceof ProtocolError) || error.code !== "rate_limited" || this.isClosed) return;
+      spoke.refused.push(message);
+      if (spoke.refused.length > 1) return;
+      environment.startTimer(error.retryAfterMs || SAY_AGAIN_MS, () => {
+        for (const again of spoke.refused.splice(0)) if (!this.isClosed) this.transmit(spoke, again);
+      });
+    });
   }
 }
 
