@@ -112,9 +112,9 @@ class Sitting {
     return this.agent.members.map(({ identity }) => identity).filter((identity) => others.has(identity));
   }
 
-  /** The group's host, or without one whoever is here the longest. */
+  /** The group's host, or in a mode that has none whoever is here the longest. */
   private hostAmong(present: readonly string[]): string | undefined {
-    return this.webrtc.host ?? present[0];
+    return this.webrtc.mode === "host" ? this.webrtc.host : present[0];
   }
 
   private draw(): void {

@@ -12,7 +12,7 @@ import { type Seat, STEPS_PER_S } from "./rink";
 const SILENT_MS = 1_500;
 const WAYS: Readonly<Record<string, string>> = {
   mesh: "Direct",
-  host: "Through the host",
+  host: "Direct, by the host",
   relay: "Through the server",
   datachannel: "Through the media worker",
   sfu: "Through the media worker",
