@@ -330,6 +330,7 @@ async def test_modes_are_switched_under_load_and_nothing_is_lost_doubled_or_reor
     switches: list[tuple[Player, Mode]] = [
         (ann, "relay"),
         (cyd, "datachannel"),
+        (ben, "host"),
         (ben, "sfu"),
         (cyd, "mesh"),
         (ann, "datachannel"),

@@ -43,6 +43,8 @@ export class PeerLink implements Route {
   private waiting = new Set<Local>();
   private isClosed = false;
   private hasIce = false;
+  /** Frames that came before this browser said that the connection stands; the other one may know earlier. */
+  private early: Uint8Array[] = [];
 
   constructor(
     name: string,
@@ -236,7 +238,9 @@ export class PeerLink implements Route {
 
   /** Up is a link once it carries frames. */
   private opened(): void {
-    if (this.isOpen && !this.isClosed) this.listener.pathChanged("up");
+    if (!this.isOpen || this.isClosed) return;
+    this.listener.pathChanged("up");
+    for (const frame of this.early.splice(0)) this.listener.received(frame);
   }
 
   private wire(channel: RTCDataChannel): void {
@@ -248,7 +252,10 @@ export class PeerLink implements Route {
       if (!this.isClosed) this.listener.pathChanged("down");
     };
     channel.onmessage = ({ data }: MessageEvent<unknown>) => {
-      if (!this.isClosed && data instanceof ArrayBuffer) this.listener.received(new Uint8Array(data));
+      if (this.isClosed || !(data instanceof ArrayBuffer)) return;
+      const frame = new Uint8Array(data);
+      if (this.isOpen) this.listener.received(frame);
+      else this.early.push(frame);
     };
   }
 }
