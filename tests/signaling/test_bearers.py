@@ -15,10 +15,11 @@ from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.effects import CloseEffect
 from peerbus.signaling.hub import Hub
+from peerbus.signaling.joining import Joining
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import Member, Peer
-from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.membership import Membership
 from peerbus.signaling.quota import NO_QUOTA
 
 KEY = ChannelKey("private:p", naming.channel_id("lobby", naming.Mode.OPEN, b""))
@@ -97,7 +98,9 @@ class Door:
     def told(self) -> list[str]:
         """What connections were closed with."""
         closings: list[Closing] = [
-            effect.closing for effect in self.membership.effects_to_do() if isinstance(effect, CloseEffect)
+            effect.closing
+            for effect in self.membership.dispatch.effects_to_do()
+            if isinstance(effect, CloseEffect)
         ]
         return [closing.code for closing in closings]
 

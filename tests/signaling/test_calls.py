@@ -43,10 +43,11 @@ from peerbus.protocol.signals import (
 from peerbus.signaling.calls import Calls
 from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.hub import Hub
+from peerbus.signaling.joining import Joining
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import Member, Peer
-from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.membership import Membership
 from peerbus.signaling.quota import NO_QUOTA
 
 OFFER: Final = Offer(connection="c1", number=1, sdp="v=0")

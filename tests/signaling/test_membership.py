@@ -17,10 +17,11 @@ from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.effects import ReadEffect
 from peerbus.signaling.hub import Hub
+from peerbus.signaling.joining import Joining
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState, Entry, Page, Range
 from peerbus.signaling.member import Member, Peer
-from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.membership import Membership
 from peerbus.signaling.quota import NO_QUOTA, Quota
 
 LINEAGE: Final = naming.lineage(b"0" * 16)
@@ -89,7 +90,7 @@ class Lobby:
 
     def read(self) -> Range | None:
         """What of the log is asked for."""
-        effects = [one for one in self.membership.effects_to_do() if isinstance(one, ReadEffect)]
+        effects = [one for one in self.membership.dispatch.effects_to_do() if isinstance(one, ReadEffect)]
         return effects[-1].wanted if effects else None
 
 
@@ -155,7 +156,7 @@ def test_who_is_gone_gets_nothing_that_was_being_read() -> None:
     hub = Hub(lobby.membership)
     member = lobby.join(ALL_OPERATIONS, offset=0)
     hub.receive(member, Receive(id=2), 0)
-    asked = [one for one in lobby.membership.effects_to_do() if isinstance(one, ReadEffect)]
+    asked = [one for one in lobby.membership.dispatch.effects_to_do() if isinstance(one, ReadEffect)]
     assert len(asked) == 2
     member.session.outbox.take(1 << 20)
     lobby.membership.revoke(frozenset({"k"}), ErrorCode.REVOKED)

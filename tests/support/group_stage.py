@@ -33,10 +33,11 @@ from peerbus.protocol.secrets import Secret, SecretBytes
 from peerbus.signaling.credential_ids import CredentialIds
 from peerbus.signaling.groups import Groups
 from peerbus.signaling.hub import Hub
+from peerbus.signaling.joining import Joining
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState
 from peerbus.signaling.member import Member, Peer
-from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.membership import Membership
 from peerbus.signaling.quota import NO_QUOTA
 
 ALL_MODES: Final[list[Mode]] = ["mesh", "host", "relay", "datachannel", "sfu"]
@@ -309,7 +310,7 @@ class GroupStage:
         self.groups.flush(self.now_ms)
         self.now_ms += 2 * len(self.membership.members) + 1
         self.groups.flush(self.now_ms)
-        self.membership.effects_to_do()
+        self.membership.dispatch.effects_to_do()
 
     def later(self, ms: int, *hosts: Member) -> None:
         """Time goes on, as the timer and the tick of a server let it; `hosts` renew all the while."""
@@ -332,7 +333,7 @@ class GroupStage:
                 for host in hosts:
                     self.renew(host, self.host_term(host))
             self.groups.flush(self.now_ms)
-            self.membership.effects_to_do()
+            self.membership.dispatch.effects_to_do()
 
 
 def code(reply: Ack | Error) -> str:

@@ -14,7 +14,7 @@ from peerbus.signaling.channel import Channel
 from peerbus.signaling.member import Member
 
 if TYPE_CHECKING:
-    from peerbus.signaling.membership import Joining
+    from peerbus.signaling.joining import Joining
 
 
 class Takeover(NamedTuple):

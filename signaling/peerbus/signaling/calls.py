@@ -226,10 +226,10 @@ class Calls:
                 id=frame.id,
                 promise="memory",
                 message_id=f"{member.session.session_id}.{member.sent_count}",
-                time_ms=self._membership.wall_ms(now_ms),
+                time_ms=self._membership.dispatch.wall_ms(now_ms),
                 recipients=0 if room is None else 1,
             )
-            self._membership.reply(member, ack, now_ms)
+            self._membership.dispatch.reply(member, ack, now_ms)
 
     def _placed(self, key: ChannelKey, now_ms: int) -> _Call:
         """The call of a channel, on a worker that can be reached. Raises `ProtocolError` (`no_worker`)."""
@@ -312,10 +312,10 @@ class Calls:
                 id=frame.id,
                 promise="memory",
                 message_id="",
-                time_ms=self._membership.wall_ms(now_ms),
+                time_ms=self._membership.dispatch.wall_ms(now_ms),
                 recipients=0,
             )
-            self._membership.reply(member, ack, now_ms)
+            self._membership.dispatch.reply(member, ack, now_ms)
 
     def _announced(self, member: Member, message: Announce, now_ms: int) -> None:
         worker = member.identity
@@ -486,13 +486,13 @@ class Calls:
         message = Message(
             delivery="live",
             message_id=f"{sender}.{self._numbers}",
-            time_ms=self._membership.wall_ms(now_ms),
+            time_ms=self._membership.dispatch.wall_ms(now_ms),
             sender=sender,
             identity=sender,
             type=type_,
             **content,
         )
-        self._membership.push_live(members, EncodedFrame(message), now_ms)
+        self._membership.dispatch.push_live(members, EncodedFrame(message), now_ms)
 
 
 def _gone(identity: str) -> Callable[[Room], ServerToWorker]:

@@ -163,10 +163,10 @@ class Groups:
                 id=frame.id,
                 promise="memory",
                 message_id=f"{member.session.session_id}.{member.sent_count}",
-                time_ms=self._membership.wall_ms(now_ms),
+                time_ms=self._membership.dispatch.wall_ms(now_ms),
                 recipients=0,
             )
-            self._membership.reply(member, ack, now_ms)
+            self._membership.dispatch.reply(member, ack, now_ms)
 
     def _follow(
         self, room: _Room, member: Member, request: GroupRequest, *, is_answered: bool, now_ms: int
@@ -354,14 +354,14 @@ class Groups:
         message = Message(
             delivery="live",
             message_id=f"{GROUP_AGENT}.{self._numbers}",
-            time_ms=self._membership.wall_ms(now_ms),
+            time_ms=self._membership.dispatch.wall_ms(now_ms),
             sender=GROUP_AGENT,
             identity=GROUP_AGENT,
             type=SIGNAL_TYPE,
             content=msgspec.to_builtins(signal),
         )
         present = [member for member in members if not member.is_gone]
-        self._membership.push_live(present, EncodedFrame(message), now_ms)
+        self._membership.dispatch.push_live(present, EncodedFrame(message), now_ms)
 
 
 def may_take_part(admission: Admission) -> bool:

@@ -2,7 +2,7 @@
 What the frames of an established session do: who receives what.
 
 Owns every decision about a request, from the frame to its reply. Never touches a socket, a clock, the disk or a random
-source: what has to be done outside goes through `membership.effects_to_do`, and comes back by the methods under
+source: what has to be done outside goes through `Dispatch.effects_to_do`, and comes back by the methods under
 "answers from outside". See PROTOCOL.md, sections 2 to 5.
 """
 
@@ -93,7 +93,8 @@ class Hub:
         self.groups: Final = groups
         """Without it there are no groups of peers here."""
         self.limits: Final = membership.limits
-        self.counters: Final = membership.counters
+        self.counters: Final = membership.dispatch.counters
+        self._dispatch: Final = membership.dispatch
         self._handlers: Final[dict[type, Callable[[Member, Any, int], None]]] = {
             Send: self._send,
             Receive: self._receive_history,
@@ -115,8 +116,8 @@ class Hub:
         if isinstance(frame, Ping):
             member.session.outbox.acknowledge(frame.live_seq)
             member.session.outbox.push_pong(_PONG)
-            self.membership.mail_read(member, frame.offset)
-            self.membership.mark(member)
+            self._dispatch.mail_read(member, frame.offset)
+            self._dispatch.mark(member)
             return
         if isinstance(frame, Bye):
             self.membership.remove(member, "left", ErrorCode.CLOSED)
@@ -135,7 +136,7 @@ class Hub:
                 self._take_request(member, now_ms)
             handler(member, frame, now_ms)
         except ProtocolError as error:
-            self.membership.refuse(member, request_id, error, now_ms)
+            self._dispatch.refuse(member, request_id, error, now_ms)
 
     def _take_request(self, member: Member, now_ms: int) -> None:
         wait_ms = member.take_request(now_ms)
@@ -216,11 +217,11 @@ class Hub:
             member,
             frame,
             recipients,
-            self.membership.wall_ms(now_ms),
+            self._dispatch.wall_ms(now_ms),
             is_retry=unless_known is not None,
         )
         channel.changes_under_way += 1
-        self.membership.add_effect(AppendEffect(append, member, channel, frame, unless_known))
+        self._dispatch.add_effect(AppendEffect(append, member, channel, frame, unless_known))
 
     def _calls_here(self) -> Calls:
         if self.calls is None:
@@ -231,19 +232,19 @@ class Hub:
         channel = member.channel
         member.sent_count += 1
         message_id = f"{member.session.session_id}.{member.sent_count}"
-        time_ms = self.membership.wall_ms(now_ms)
+        time_ms = self._dispatch.wall_ms(now_ms)
         custom = None if frame.custom_event_type is UNSET else frame.custom_event_type
         among = channel.members.values() if recipients is None else recipients
         targets = wanting(among, member.author, frame.type, custom)
         out = EncodedFrame(passing_message(member, frame, message_id, time_ms))
         if frame.delivery == "live":
             self.counters.sends_live += 1
-            self.membership.push_live(targets, out, now_ms)
+            self._dispatch.push_live(targets, out, now_ms)
         else:
             self.counters.sends_lossy += 1
             for target in targets:
                 target.session.outbox.push_lossy(out)
-                self.membership.mark(target)
+                self._dispatch.mark(target)
         self.counters.deliveries += len(targets)
         if frame.id is not UNSET:
             ack = Ack(
@@ -253,7 +254,7 @@ class Hub:
                 time_ms=time_ms,
                 recipients=len(targets),
             )
-            self.membership.reply(member, ack, now_ms)
+            self._dispatch.reply(member, ack, now_ms)
 
     def _receive_history(self, member: Member, frame: Receive, now_ms: int) -> None:
         if not member.admission.allows(Operation.HISTORY):
@@ -266,7 +267,7 @@ class Hub:
             newest_first=after is None,
             types=frozenset(frame.types) or None,
         )
-        self.membership.add_effect(
+        self._dispatch.add_effect(
             ReadEffect(
                 member.channel.key, member.identity, wanted, self.limits.history_page_bytes, member, frame.id
             )
@@ -278,22 +279,22 @@ class Hub:
         member.attributes = frame.attributes
         member.sealed_attributes = frame.sealed_attributes
         self.membership.changed(member)
-        self.membership.reply(member, Ack(id=frame.id), now_ms)
+        self._dispatch.reply(member, Ack(id=frame.id), now_ms)
 
     def _list_members(self, member: Member, frame: Members, now_ms: int) -> None:
         if not member.admission.allows(Operation.PRESENCE):
             raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow seeing who is here.")
         reply = MembersReply(id=frame.id, members=member.channel.snapshot())
-        self.membership.answer(member, frame.id, reply, now_ms)
+        self._dispatch.answer(member, frame.id, reply, now_ms)
 
     def _give_ice_servers(self, member: Member, frame: IceServers, now_ms: int) -> None:
-        ice = self.membership.ice
+        ice = self.membership.welcome.ice
         reply = IceServersReply(
             id=frame.id,
-            ice_servers=self.membership.ice_servers(member, now_ms),
+            ice_servers=self.membership.welcome.ice_servers(member, now_ms),
             ice_expires_in_ms=UNSET if ice is None else ice.ttl_ms,
         )
-        self.membership.answer(member, frame.id, reply, now_ms)
+        self._dispatch.answer(member, frame.id, reply, now_ms)
 
     def _kick(self, member: Member, frame: Kick, now_ms: int) -> None:
         if not member.admission.allows(Operation.KICK):
@@ -314,20 +315,20 @@ class Hub:
         if len(channel.kicked) >= _KICKED_MAX:
             channel.kicked.pop()
         channel.kicked.add(target.identity)
-        self.membership.add_effect(AuditEffect(AuditAction.KICK, member, target.name, frame.reason))
+        self._dispatch.add_effect(AuditEffect(AuditAction.KICK, member, target.name, frame.reason))
         # All sessions of whoever it is: one alone would not make a difference.
         for one in [one for one in channel.members.values() if one.identity == target.identity]:
             self.membership.remove(one, "kicked", ErrorCode.KICKED, frame.reason)
-        self.membership.reply(member, Ack(id=frame.id), now_ms)
+        self._dispatch.reply(member, Ack(id=frame.id), now_ms)
 
     def _lock(self, member: Member, frame: Lock, now_ms: int) -> None:
         if not member.admission.allows(Operation.LOCK):
             raise ProtocolError(ErrorCode.FORBIDDEN, "The grant does not allow locking the channel.")
         member.channel.changes_under_way += 1
-        self.membership.add_effect(LockEffect(member.channel.key, frame.locked, member, frame.id))
+        self._dispatch.add_effect(LockEffect(member.channel.key, frame.locked, member, frame.id))
 
     def _renew(self, member: Member, frame: Renew, now_ms: int) -> None:
-        self.membership.add_effect(RenewEffect(frame.api_key, member, frame.id))
+        self._dispatch.add_effect(RenewEffect(frame.api_key, member, frame.id))
 
     # --- answers from outside ---------------------------------------------------------------------------------
 
@@ -343,14 +344,14 @@ class Hub:
                 reached = self._committed(effect, result)
             ack = Ack(
                 id=frame.id,
-                promise=self.membership.ack_promise,
+                promise=self.membership.welcome.ack_promise,
                 message_id=f"{channel.epoch}.{result.offset}",
                 offset=result.offset,
                 time_ms=result.time_ms,
                 recipients=reached,
                 is_duplicate=result.duplicate,
             )
-            self.membership.reply(member, ack, now_ms)
+            self._dispatch.reply(member, ack, now_ms)
             return
         if isinstance(result, Conflict):
             error = ProtocolError(ErrorCode.IDEMPOTENCY_CONFLICT, details={"offset": result.offset})
@@ -361,7 +362,7 @@ class Hub:
             error = ProtocolError(result.code, details={"full": full})
         else:
             error = ProtocolError(result.code, result.reason)
-        self.membership.refuse(member, frame.id, error, now_ms)
+        self._dispatch.refuse(member, frame.id, error, now_ms)
 
     def _committed(self, effect: AppendEffect, result: Appended) -> int:
         channel = effect.channel
@@ -369,14 +370,14 @@ class Hub:
         before = channel.trim_below()
         if before is not None:
             channel.tail = before
-            self.membership.add_effect(TrimEffect(channel.key, before))
+            self._dispatch.add_effect(TrimEffect(channel.key, before))
         targets = readers(channel, effect.append)
         if targets:
             message = committed_message(effect.append, effect.frame, result.offset, channel.epoch)
             out = EncodedFrame(message)
             for target in targets:
                 target.session.outbox.push_durable(result.offset, out)
-                self.membership.mark(target)
+                self._dispatch.mark(target)
                 if target.mail is not None and effect.append.recipients is not None:
                     target.mail.arrived(result.offset)
             self.counters.deliveries += len(targets)
@@ -399,7 +400,7 @@ class Hub:
                 is_complete=page.complete,
                 next=UNSET if page.next is None else page.next,
             )
-            self.membership.answer(member, effect.request_id, history, now_ms)
+            self._dispatch.answer(member, effect.request_id, history, now_ms)
             return
         outbox = member.session.outbox
         assert effect.page_ticket is not None
@@ -418,13 +419,13 @@ class Hub:
         ]
         outbox.push_page(effect.page_ticket, frames, page.scanned_to, channel.head)
         self.counters.deliveries += len(frames)
-        self.membership.mark(member)
+        self._dispatch.mark(member)
 
     def read_failed(self, effect: ReadEffect, error: ProtocolError, now_ms: int) -> None:
         """The log could not be read. A session that catches up is closed, and comes again."""
         member = effect.member
         if effect.request_id is not None:
-            self.membership.refuse(member, effect.request_id, error, now_ms)
+            self._dispatch.refuse(member, effect.request_id, error, now_ms)
         elif effect.page_ticket is not None and member.session.outbox.awaits_page(effect.page_ticket):
             self.membership.lose(member, ErrorCode.STORAGE_UNAVAILABLE, error.message, now_ms)
 
@@ -434,15 +435,15 @@ class Hub:
         channel.changes_under_way -= 1
         channel.is_locked = effect.locked
         action = AuditAction.LOCK if effect.locked else AuditAction.UNLOCK
-        self.membership.add_effect(AuditEffect(action, effect.member))
+        self._dispatch.add_effect(AuditEffect(action, effect.member))
         out = EncodedFrame(ChannelUpdate(is_locked=effect.locked))
-        self.membership.push_live(channel.members.values(), out, now_ms)
-        self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
+        self._dispatch.push_live(channel.members.values(), out, now_ms)
+        self._dispatch.reply(effect.member, Ack(id=effect.request_id), now_ms)
 
     def lock_failed(self, effect: LockEffect, error: ProtocolError, now_ms: int) -> None:
         """The lock could not be stored, and is as it was."""
         effect.member.channel.changes_under_way -= 1
-        self.membership.refuse(effect.member, effect.request_id, error, now_ms)
+        self._dispatch.refuse(effect.member, effect.request_id, error, now_ms)
 
     def renewed(
         self,
@@ -455,11 +456,11 @@ class Hub:
         if effect.member.is_gone:
             return
         self.membership.readmit(effect.member, admission, credential, now_ms)
-        self.membership.reply(effect.member, Ack(id=effect.request_id), now_ms)
+        self._dispatch.reply(effect.member, Ack(id=effect.request_id), now_ms)
 
     def renewal_failed(self, effect: RenewEffect, error: ProtocolError, now_ms: int) -> None:
         """The new credential is not good; the member keeps the one it has."""
-        self.membership.refuse(effect.member, effect.request_id, error, now_ms)
+        self._dispatch.refuse(effect.member, effect.request_id, error, now_ms)
 
 
 _PONG: Final = EncodedFrame(Pong())

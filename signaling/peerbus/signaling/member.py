@@ -223,6 +223,10 @@ class Member:
             capabilities=self.capabilities,
         )
 
+    def members_to_show(self) -> list[MemberInfo]:
+        """Who is in the channel, as far as it may see that: itself at least."""
+        return self.channel.snapshot() if self.pushes_presence else [self.info]
+
 
 def _burst(rate_per_s: float) -> float:
     return max(1.0, 2 * rate_per_s)

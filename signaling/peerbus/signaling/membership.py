@@ -1,104 +1,43 @@
 """
 Who is in which channel: joining, resuming, leaving, presence, and the deadlines of all sessions.
 
-Owns the channels and members of one server, what is written to whom (`push`, `reply`, `refuse`), and the list of
-effects that the shell drains. Never handles a request of an established session (that is the hub), and never touches
-a socket, a clock or the disk. See PROTOCOL.md, sections 3, 4, 5, 6.
+Owns the channels and members of one server. Never handles a request of an established session (that is the hub), never
+writes to anybody itself (that is the dispatch), and never touches a socket, a clock or the disk. See PROTOCOL.md,
+sections 3, 4, 5, 6.
 
-Times are monotonic milliseconds; `wall_offset_ms` (set by the shell) added to them gives milliseconds since 1970.
+Times are monotonic milliseconds.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import msgspec
-from msgspec import UNSET, Struct
-from msgspec.structs import replace
 
 from peerbus.protocol.channel import PUBLIC_SCOPE
-from peerbus.protocol.codec import MAX_BATCH_FRAMES
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.grants import Admission, Operation
-from peerbus.protocol.messages import (
-    AckPromise,
-    Connect,
-    Connected,
-    Expiring,
-    IceServer,
-    LimitsInfo,
-    Presence,
-    Reset,
-    Resume,
-    ServerFrame,
-)
-from peerbus.protocol.messages import Member as MemberInfo
-from peerbus.protocol.secrets import Secret
+from peerbus.protocol.grants import Admission
+from peerbus.protocol.messages import AckPromise, Connect, Expiring, Presence, Resume
 from peerbus.protocol.session.server import Due, ServerSession, SessionTimes
 from peerbus.signaling.bearers import takeover
 from peerbus.signaling.channel import Channel
 from peerbus.signaling.credential_ids import CredentialIds
-from peerbus.signaling.effects import CloseEffect, Effect, MailReadEffect, ReadEffect
+from peerbus.signaling.dispatch import Dispatch
 from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.joining import Joining, start_of
 from peerbus.signaling.limits import Limits
-from peerbus.signaling.log.interface import ChannelKey, ChannelState, MailRead, Range
-from peerbus.signaling.mail import Mail
-from peerbus.signaling.member import DepartureReason, Member, Peer
-from peerbus.signaling.quota import NO_QUOTA, Quota
+from peerbus.signaling.log.interface import ChannelKey
+from peerbus.signaling.member import DepartureReason, Member
+from peerbus.signaling.occupancy import Occupancy
+from peerbus.signaling.quota import NO_QUOTA
 from peerbus.signaling.rate import SharedRate
-from peerbus.signaling.refusal import closing_frame, error_frame
+from peerbus.signaling.resting import RestingChannels
 from peerbus.signaling.turn import IceIssuer
+from peerbus.signaling.welcome import Welcome
 
-_REST_MS: Final = 10_000
-_ROOM_RETRY_MS: Final = 1_000
-
-
-class Joining(Struct, frozen=True, kw_only=True):
-    """A `connect` whose credential and channel are known: all that the hub needs to admit it."""
-
-    connect: Connect
-    version: int
-    name: str
-    admission: Admission
-    key: ChannelKey
-    state: ChannelState
-    lineage: bytes
-    identity: str
-    credential: CredentialIds
-    project: str
-    quota: Quota
-    connection: Any
-    peer: Peer
-    session_id: str
-    resume_token: Secret
-    unread: tuple[int, ...] = ()
-    """The mail of a claimed name, as of `state`: offsets, rising."""
-
-
-class _Start(NamedTuple):
-    """Where the durable class of a connection begins."""
-
-    cursor: int
-    recovered: bool
-    head: int
-    mail: Mail | None
-
-
-class Counters(Struct):
-    """What happened since the start; read by the metrics."""
-
-    joins: int = 0
-    resumes: int = 0
-    sends_durable: int = 0
-    sends_live: int = 0
-    sends_lossy: int = 0
-    deliveries: int = 0
-    lossy_dropped: int = 0
-    live_resets: int = 0
-    errors: int = 0
+_CAPABILITY_CHARACTERS_MAX: Final = 64
 
 
 class Membership:
@@ -121,24 +60,13 @@ class Membership:
         self.limits: Final = limits
         self.channels: Final[dict[ChannelKey, Channel]] = {}
         self.members: Final[dict[str, Member]] = {}
-        self.counters: Final = Counters()
         self.is_draining = False
-        self.wall_offset_ms = 0
-        self.ack_promise: Final[AckPromise] = ack_promise
-        self.ice: Final = ice
-        """Without it clients are told of no STUN or TURN servers."""
-        self._server: Final = server
-        self._new_epoch: Final = new_epoch
-        self._effects: list[Effect] = []
-        self._dirty: list[Member] = []
-        self._restless: set[Channel] = set()
-        # Left by everyone a moment ago. Whoever joins now may bring a state of the log that is older than the last
-        # change of the channel, so it is kept until nothing can be under way any more.
-        self._resting: dict[ChannelKey, Channel] = {}
+        self.dispatch: Final = Dispatch(limits, new_epoch)
+        self.welcome: Final = Welcome(self.dispatch, ack_promise=ack_promise, server=server, ice=ice)
+        self._occupancy: Final = Occupancy(limits)
+        self._resting: Final = RestingChannels()
         # Each as long as a member of that key is here.
         self._rates_of_keys: Final[WeakValueDictionary[str, SharedRate]] = WeakValueDictionary()
-        self._sessions_of: Counter[str] = Counter()
-        self._channels_of: Counter[str] = Counter()
         self._times: Final = SessionTimes(
             silence_timeout_ms=limits.silence_timeout_ms,
             resume_window_ms=limits.resume_window_ms,
@@ -153,35 +81,6 @@ class Membership:
         """Told of every session whose connection is lost, and when."""
         self.on_admission: Final[list[Callable[[Member], None]]] = []
         """Told of every member that comes back or renews: it may have another credential than before."""
-
-    # --- out --------------------------------------------------------------------------------------------
-
-    def effects_to_do(self) -> list[Effect]:
-        """What the shell has to do; empties the list."""
-        effects, self._effects = self._effects, []
-        return effects
-
-    @property
-    def has_effects(self) -> bool:
-        """Whether there is something for the shell to do."""
-        return bool(self._effects)
-
-    def dirty_to_flush(self, now_ms: int) -> list[Member]:
-        """
-        The members whose outboxes have got something since the last call; empties the list.
-
-        Whoever flushes one first sets its `is_dirty` to false: in the same pass, since a member's memory is cold by
-        the time it is its turn again.
-        """
-        for channel in self._restless:
-            presence = channel.presence_to_tell()
-            if presence is not None:
-                out = EncodedFrame(presence)
-                told = [member for member in channel.members.values() if member.pushes_presence]
-                self.push_live(told, out, now_ms)
-        self._restless.clear()
-        dirty, self._dirty = self._dirty, []
-        return dirty
 
     # --- joining ----------------------------------------------------------------------------------------
 
@@ -234,11 +133,8 @@ class Membership:
         return None if member is None else member.name
 
     def _new_channel(self, joining: Joining, now_ms: int) -> Channel:
-        if len(self.channels) >= self.limits.channels:
-            raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many channels as it may have.")
-        if not self._has_room(self._channels_of, joining.project, joining.quota.channels):
-            raise ProtocolError(ErrorCode.QUOTA_EXCEEDED, "The project has as many channels as it may have.")
-        resting = self._resting.get(joining.key)
+        self._occupancy.check_channels(len(self.channels), joining.project, joining.quota)
+        resting = self._resting.of(joining.key)
         if resting is not None:
             return resting
         has_password = bool(joining.connect.join_token)
@@ -260,21 +156,16 @@ class Membership:
             raise ProtocolError(
                 ErrorCode.CHANNEL_FULL, f"The channel has {room} members, and no more may join."
             )
-        if not self._has_room(self._sessions_of, joining.project, joining.quota.sessions):
-            raise ProtocolError(ErrorCode.QUOTA_EXCEEDED, "The project has as many sessions as it may have.")
-        if len(self.members) >= self.limits.sessions:
-            raise ProtocolError(ErrorCode.OVERLOADED, "The server has as many sessions as it may have.")
-
-    @staticmethod
-    def _has_room(counts: Counter[str], project: str, most: int | None) -> bool:
-        return most is None or counts[project] < most
+        self._occupancy.check_sessions(len(self.members), joining.project, joining.quota)
 
     def _check_connect(self, connect: Connect) -> None:
         self.check_attributes(connect.attributes, connect.sealed_attributes)
         if len(connect.capabilities) > self.limits.capabilities or len(connect.types) > self.limits.types:
             raise ProtocolError(ErrorCode.BAD_REQUEST, "Too many capabilities or types.")
-        if any(len(capability) > 64 for capability in connect.capabilities):
-            raise ProtocolError(ErrorCode.BAD_REQUEST, "A capability has at most 64 characters.")
+        if any(len(capability) > _CAPABILITY_CHARACTERS_MAX for capability in connect.capabilities):
+            raise ProtocolError(
+                ErrorCode.BAD_REQUEST, f"A capability has at most {_CAPABILITY_CHARACTERS_MAX} characters."
+            )
 
     def limits_of(self, admission: Admission) -> Limits:
         """The limits of one session."""
@@ -290,12 +181,12 @@ class Membership:
             )
 
     def _admit(self, channel: Channel, joining: Joining, order: int, now_ms: int) -> Member:
-        start = _start(channel, joining, None)
+        start = start_of(channel, joining, None)
         is_service = joining.admission.is_service
         session: ServerSession[EncodedFrame] = ServerSession(
             joining.session_id,
             joining.resume_token,
-            self._new_epoch(),
+            self.dispatch.new_epoch(),
             self._times,
             self._worker_outbox_limits if is_service else self._outbox_limits,
             durable_cursor=start.cursor,
@@ -319,50 +210,40 @@ class Membership:
         session.outbox.is_catching_up = member.receives and start.cursor < channel.head
         if joining.key not in self.channels:
             self.channels[joining.key] = channel
-            self._channels_of[channel.project] += 1
-            self._resting.pop(joining.key, None)
-            channel.resting_since_ms = None
+            self._occupancy.channel_opened(channel.project)
+            self._resting.wake(channel)
         channel.add(member)
         self.members[session.session_id] = member
-        self._sessions_of[member.project] += 1
-        self._restless.add(channel)
-        self.counters.joins += 1
-        self._push_connected(member, joining, start, False, 0, now_ms)
-        self.read_page(member)
+        self._occupancy.session_begun(member.project)
+        self.dispatch.note_presence(channel)
+        self.dispatch.counters.joins += 1
+        self.welcome.push(member, joining, start, self.limits_of(joining.admission), now_ms)
+        self.dispatch.read_page(member)
         return member
 
     def _resume(self, member: Member, joining: Joining, resume: Resume, now_ms: int) -> Member:
         channel, session = member.channel, member.session
         if member.connection is not None:
-            self._close_connection(member, ErrorCode.REPLACED)
-        self._keep_from_farewells(member)
-        start = _start(channel, joining, member)
+            self.dispatch.close_connection(member, ErrorCode.REPLACED)
+        self.dispatch.keep_from_farewells(member)
+        start = start_of(channel, joining, member)
         self._begin(member, joining, now_ms)
         live_recovered = session.resume(
             resume,
-            self._new_epoch(),
+            self.dispatch.new_epoch(),
             start.cursor,
             is_catching_up=member.receives and start.cursor < channel.head,
             now_ms=now_ms,
         )
         session.take_connect_id(joining.connect.id)
         self.changed(member)
-        self.counters.resumes += 1
-        live_seq = resume.live_seq if live_recovered else 0
-        self._push_connected(member, joining, start, live_recovered, live_seq, now_ms)
+        self.dispatch.counters.resumes += 1
+        limits = self.limits_of(joining.admission)
+        live_seq = resume.live_seq if live_recovered else None
+        self.welcome.push(member, joining, start, limits, now_ms, live_seq=live_seq)
         self._tell_admission(member)
-        self.read_page(member)
+        self.dispatch.read_page(member)
         return member
-
-    @staticmethod
-    def _members_for(member: Member) -> list[MemberInfo]:
-        return member.channel.snapshot() if member.pushes_presence else [member.info]
-
-    def _keep_from_farewells(self, member: Member) -> None:
-        """What a connection that is yet to be closed would take from the outbox belongs to the new one."""
-        for index, effect in enumerate(self._effects):
-            if isinstance(effect, CloseEffect) and effect.member is member:
-                self._effects[index] = replace(effect, member=None)
 
     def _begin(self, member: Member, joining: Joining, now_ms: int) -> None:
         limits = self.limits_of(joining.admission)
@@ -382,69 +263,6 @@ class Membership:
         member.key_rate = rate or SharedRate(limits.key_send_rate_per_s, now_ms)
         self._rates_of_keys[credential.key] = member.key_rate
 
-    def _push_connected(
-        self,
-        member: Member,
-        joining: Joining,
-        start: _Start,
-        live_recovered: bool,
-        live_seq: int,
-        now_ms: int,
-    ) -> None:
-        channel, session, limits = member.channel, member.session, self.limits_of(member.admission)
-        admission = member.admission
-        connected = Connected(
-            id=joining.connect.id,
-            version=joining.version,
-            session_id=session.session_id,
-            resume_token=session.resume_token,
-            agent=member.name,
-            identity=member.identity,
-            order=member.order,
-            channel=channel.info,
-            epoch=channel.epoch,
-            head=start.head,
-            recovered=start.recovered,
-            mail_after=start.cursor if start.mail and start.mail.unread and not start.recovered else UNSET,
-            live_epoch=session.live_epoch,
-            live_seq=live_seq,
-            live_recovered=live_recovered,
-            received_id=session.received_id,
-            members=self._members_for(member),
-            operations=sorted(admission.operations),
-            limits=LimitsInfo(
-                frame_bytes=limits.frame_bytes,
-                message_bytes=member.message_bytes,
-                batch_frames=MAX_BATCH_FRAMES,
-                send_rate_per_s=max(1, int(member.send_rate_per_s)),
-                lossy_rate_per_s=limits.lossy_rate_per_s,
-                recipients=limits.recipients,
-                history_page=limits.history_page,
-            ),
-            ack_promise=self.ack_promise,
-            ping_interval_ms=limits.ping_interval_ms,
-            silence_timeout_ms=limits.silence_timeout_ms,
-            resume_window_ms=limits.resume_window_ms,
-            expires_in_ms=UNSET
-            if member.expires_ms is None
-            else max(0, member.expires_ms - self.wall_ms(now_ms)),
-            ice_servers=self.ice_servers(member, now_ms),
-            ice_expires_in_ms=UNSET if self.ice is None else self.ice.ttl_ms,
-            server=self._server,
-            correlation_id=member.peer.correlation_id,
-        )
-        session.outbox.push_control(EncodedFrame(connected))
-        self.mark(member)
-        member.mail = start.mail
-        if start.recovered:
-            self.mail_read(member, start.cursor)
-
-    def ice_servers(self, member: Member, now_ms: int) -> list[IceServer]:
-        """STUN and TURN servers for a member, with a credential that begins now."""
-        if self.ice is None:
-            return []
-        return self.ice.servers(member.project, member.identity, self.wall_ms(now_ms))
-
     # --- leaving ----------------------------------------------------------------------------------------
 
     def readmit(self, member: Member, admission: Admission, credential: CredentialIds, now_ms: int) -> None:
@@ -455,9 +273,9 @@ class Membership:
         self._plan_warning(member, now_ms)
         if member.receives is not received:
             member.session.outbox.catch_up(member.channel.head if member.receives else 0)
-            self.read_page(member)
+            self.dispatch.read_page(member)
         if member.pushes_presence and not saw_presence:
-            self.reply(member, Presence(joined=member.channel.snapshot()), now_ms)
+            self.dispatch.reply(member, Presence(joined=member.channel.snapshot()), now_ms)
         self._tell_admission(member)
 
     def _tell_admission(self, member: Member) -> None:
@@ -476,13 +294,13 @@ class Membership:
     ) -> None:
         """Closes the connection of a member and keeps its session."""
         if member.connection is not None:
-            self._close_connection(member, code, text, is_abrupt=is_abrupt)
+            self.dispatch.close_connection(member, code, text, is_abrupt=is_abrupt)
             self._away(member, now_ms)
 
     def changed(self, member: Member) -> None:
         """What the others see of a member is other than before."""
         member.channel.changed(member)
-        self._restless.add(member.channel)
+        self.dispatch.note_presence(member.channel)
 
     def _away(self, member: Member, now_ms: int) -> None:
         member.session.detach(now_ms)
@@ -495,7 +313,9 @@ class Membership:
         self.is_draining = True
         for member in list(self.members.values()):
             if member.connection is not None:
-                self._close_connection(member, ErrorCode.SERVER_RESTARTING, retry_after_ms=retry_after_ms())
+                self.dispatch.close_connection(
+                    member, ErrorCode.SERVER_RESTARTING, retry_after_ms=retry_after_ms()
+                )
 
     def revoke(self, credentials: frozenset[str], reason: ErrorCode) -> None:
         """Ends every session that was admitted by one of these credentials, or by what came from one."""
@@ -506,37 +326,21 @@ class Membership:
     def remove(self, member: Member, departure: DepartureReason, code: ErrorCode, text: str = "") -> None:
         """The member leaves for good; `code` and `text` are what its connection is told."""
         if member.connection is not None:
-            self._close_connection(member, code, text)
+            self.dispatch.close_connection(member, code, text)
         channel = member.channel
-        self.counters.lossy_dropped += member.session.outbox.lossy_dropped
+        self.dispatch.counters.lossy_dropped += member.session.outbox.lossy_dropped
         channel.remove(member, departure)
         member.is_gone = True
         del self.members[member.session.session_id]
-        self._sessions_of[member.project] -= 1
-        self._restless.add(channel)
+        self._occupancy.session_ended(member.project)
+        self.dispatch.note_presence(channel)
         if not channel.members:
-            self._restless.discard(channel)
+            self.dispatch.forget_presence(channel)
             del self.channels[channel.key]
-            self._channels_of[channel.project] -= 1
-            self._resting[channel.key] = channel
-            channel.presence_to_tell()  # to nobody
+            self._occupancy.channel_closed(channel.project)
+            self._resting.rest(channel)
         for tell in self.on_leave:
             tell(member, code)
-
-    def _close_connection(
-        self,
-        member: Member,
-        code: ErrorCode,
-        text: str = "",
-        *,
-        retry_after_ms: int | None = None,
-        is_abrupt: bool = False,
-    ) -> None:
-        error = ProtocolError(code, text, retry_after_ms=retry_after_ms)
-        closing = closing_frame(error, member.peer)
-        pending_of = None if is_abrupt or code is ErrorCode.REPLACED else member
-        self._effects.append(CloseEffect(pending_of, member.connection, closing, is_abrupt))
-        member.connection = None
 
     # --- time -------------------------------------------------------------------------------------------
 
@@ -549,19 +353,10 @@ class Membership:
                 self._overdue(member, due, now_ms)
                 continue
             if not session.outbox.expire(now_ms) and session.is_attached:
-                self._reset_live(member)
+                self.dispatch.reset_live(member)
             if member.expires_ms is not None:
                 self._check_expiry(member, member.expires_ms, now_ms)
-        for channel in list(self._resting.values()):
-            self._rest(channel, now_ms)
-
-    def _rest(self, channel: Channel, now_ms: int) -> None:
-        if channel.changes_under_way:
-            return
-        if channel.resting_since_ms is None:
-            channel.resting_since_ms = now_ms
-        elif now_ms - channel.resting_since_ms >= _REST_MS:
-            del self._resting[channel.key]
+        self._resting.tick(now_ms)
 
     def _overdue(self, member: Member, due: Due, now_ms: int) -> None:
         if due is Due.GONE:
@@ -573,141 +368,13 @@ class Membership:
     def _plan_warning(self, member: Member, now_ms: int) -> None:
         if member.expires_ms is not None:
             # One that is given out for less than the warning time is not to be renewed all the time.
-            left_ms = member.expires_ms - self.wall_ms(now_ms)
+            left_ms = member.expires_ms - self.dispatch.wall_ms(now_ms)
             member.warning_ms = min(self.limits.expiry_warning_ms, left_ms // 2)
 
     def _check_expiry(self, member: Member, expires_ms: int, now_ms: int) -> None:
-        left_ms = expires_ms - self.wall_ms(now_ms)
+        left_ms = expires_ms - self.dispatch.wall_ms(now_ms)
         if left_ms <= 0:
             self.remove(member, "expired", ErrorCode.EXPIRED)
         elif left_ms <= member.warning_ms and not member.is_warned:
             member.is_warned = True
-            self.reply(member, Expiring(expires_in_ms=left_ms), now_ms)
-
-    # --- writing ----------------------------------------------------------------------------------------
-
-    def wall_ms(self, now_ms: int) -> int:
-        """Milliseconds since 1970 at this moment."""
-        return now_ms + self.wall_offset_ms
-
-    def add_effect(self, effect: Effect) -> None:
-        """Something for the shell to do."""
-        self._effects.append(effect)
-
-    def read_page(self, member: Member) -> None:
-        """Asks for the next page of the log where a session that catches up can take one."""
-        outbox = member.session.outbox
-        ticket = outbox.ask_page()
-        if ticket is None:
-            return
-        cursor, limit = outbox.durable_cursor, self.limits.history_page
-        wanted = Range(after=cursor, limit=limit, types=member.types, exclude_author=member.author)
-        if member.mail is not None and cursor < member.mail.until:
-            only, before = member.mail.page(cursor, limit)
-            wanted = replace(wanted, only=only, before=before)
-        key = member.channel.key
-        limit_bytes = self.limits.history_page_bytes
-        self._effects.append(
-            ReadEffect(key, member.identity, wanted, limit_bytes, member, page_ticket=ticket)
-        )
-
-    def mail_read(self, member: Member, offset: int) -> None:
-        """A client says that it has read everything up to an offset: that much of its mail is done with."""
-        if member.mail is not None and member.mail.acknowledge(offset):
-            read = MailRead(member.channel.key, member.identity, offset, member.types)
-            self._effects.append(MailReadEffect(read))
-
-    def reply(self, member: Member, frame: ServerFrame, now_ms: int) -> None:
-        """A frame of the live class for one member."""
-        self.push_live((member,), EncodedFrame(frame), now_ms)
-
-    def answer(self, member: Member, request_id: int, frame: ServerFrame, now_ms: int) -> None:
-        """A reply that may be long: refused where it would make the live class overflow."""
-        out = EncodedFrame(frame)
-        room_bytes = member.session.outbox.live_room_bytes
-        if out.size_bytes <= room_bytes:
-            self.push_live((member,), out, now_ms)
-            return
-        if out.size_bytes > self.limits.live_kept_bytes:
-            error = ProtocolError(ErrorCode.TOO_LARGE, "The answer is larger than one may be; ask for less.")
-        else:
-            text = "Answers that were asked for before wait to be taken; ask again after them."
-            error = ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=_ROOM_RETRY_MS)
-        self.refuse(member, request_id, error, now_ms)
-
-    def refuse(self, member: Member, request_id: int | None, error: ProtocolError, now_ms: int) -> None:
-        """Tells a member that a request, or something without an id, failed."""
-        self.counters.errors += 1
-        self.reply(member, error_frame(error, request_id, member.peer), now_ms)
-
-    def push_live(self, members: Iterable[Member], out: EncodedFrame, now_ms: int) -> None:
-        """A frame of the live class for each of the members."""
-        dirty = self._dirty
-        for member in members:
-            session = member.session
-            if session.outbox.push_live(out, now_ms):
-                if not member.is_dirty:
-                    member.is_dirty = True
-                    dirty.append(member)
-            elif session.is_attached:
-                self._reset_live(member)
-
-    def _reset_live(self, member: Member) -> None:
-        session = member.session
-        session.live_epoch = self._new_epoch()
-        session.outbox.begin_live_epoch()
-        # Presence and locks are told as changes; those that were lost are made up for by the whole.
-        reset = Reset(
-            live_epoch=session.live_epoch,
-            live_seq=0,
-            members=self._members_for(member),
-            is_locked=member.channel.is_locked,
-        )
-        session.outbox.push_reset(EncodedFrame(reset))
-        member.is_warned = False
-        self.counters.live_resets += 1
-        self.mark(member)
-
-    def mark(self, member: Member) -> None:
-        """The member's outbox has got something."""
-        if not member.is_dirty:
-            member.is_dirty = True
-            self._dirty.append(member)
-
-
-def _start(channel: Channel, joining: Joining, former: Member | None) -> _Start:
-    """Where the durable class begins, or goes on; `former` is the session as it was before."""
-    resume, unread = joining.connect.resume, joining.unread
-    recovered = (
-        resume is not None
-        and resume.epoch == channel.epoch
-        and channel.tail - 1 <= resume.offset <= channel.head
-        and _may_go_on(joining, resume, former)
-    )
-    # What is committed while somebody joins is not in `unread`: for a claimed name all that follows is shown.
-    head = joining.state.head if joining.admission.is_claimed else channel.head
-    cursor = head if not unread else unread[0] - 1
-    until = head
-    if recovered:
-        assert resume is not None
-        cursor, head, until = resume.offset, channel.head, min(resume.mail_until, channel.head)
-        if former is not None and not joining.admission.allows(Operation.HISTORY):
-            until = max(until, former.since)
-    mail = None
-    if joining.admission.is_claimed:
-        known = former.mail if recovered and former is not None else None
-        mail = Mail(known.unread if known else unread, after=cursor, until=until)
-        mail.arrived(max(unread, default=0))
-    return _Start(cursor, recovered, head, mail)
-
-
-def _may_go_on(joining: Joining, resume: Resume, former: Member | None) -> bool:
-    """
-    Whether it may be shown what was stored since the cursor that it names.
-
-    A cursor proves nothing: anybody could name one of long ago. Who is not allowed history gets what was stored since
-    its session began, as long as that is known; before that only mail.
-    """
-    if joining.admission.allows(Operation.HISTORY):
-        return True
-    return former is not None and (joining.admission.is_claimed or resume.offset >= former.since)
+            self.dispatch.reply(member, Expiring(expires_in_ms=left_ms), now_ms)

@@ -35,7 +35,7 @@ class ServerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """The metric families, as Prometheus asks for them."""
         membership = self._server.membership
-        counters = membership.counters
+        counters = membership.dispatch.counters
         members = membership.members.values()
         attached = sum(member.session.is_attached for member in members)
         yield GaugeMetricFamily("peerbus_channels", "Channels with members.", len(membership.channels))

@@ -41,6 +41,7 @@ from peerbus.signaling.effects import (
 from peerbus.signaling.gate import Gate
 from peerbus.signaling.groups import Groups
 from peerbus.signaling.hub import Hub
+from peerbus.signaling.joining import Joining
 from peerbus.signaling.keyring import Principal
 from peerbus.signaling.keys import KeyStore, KeyStoreError
 from peerbus.signaling.limits import Limits
@@ -54,7 +55,7 @@ from peerbus.signaling.log import (
 )
 from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
-from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.membership import Membership
 from peerbus.signaling.quota import NO_QUOTA
 from peerbus.signaling.sealed import check_connect
 from peerbus.signaling.terms import Terms, TermsError
@@ -242,7 +243,7 @@ class Server:
     def polled(self, member: Member) -> None:
         """A long-poll asks for frames; that is a sign of life, too."""
         member.session.heard(_monotonic_ms())
-        self.membership.mark(member)
+        self.membership.dispatch.mark(member)
         self.schedule()
 
     def lose(self, member: Member, connection: Connection, code: ErrorCode, text: str) -> None:
@@ -304,7 +305,7 @@ class Server:
         if self.calls is not None:
             for note in self.calls.notes_to_log():
                 _log.info("%s", note)
-        for effect in self.membership.effects_to_do():
+        for effect in self.membership.dispatch.effects_to_do():
             try:
                 self._do(effect)
             except Exception:  # noqa: BLE001  a defect of one must not cost the others their turn
@@ -314,14 +315,14 @@ class Server:
                 self._flush_groups(self.groups)
             except Exception:  # noqa: BLE001  as above
                 _log.exception("a group could not be told")
-        for member in self.membership.dirty_to_flush(_monotonic_ms()):
+        for member in self.membership.dispatch.dirty_to_flush(_monotonic_ms()):
             member.is_dirty = False
             try:
                 self._flush(member)
             except Exception:  # noqa: BLE001  as above
                 _log.exception("could not be written to: session %s", member.session.session_id)
                 self.membership.lose(member, ErrorCode.INTERNAL, "", _monotonic_ms(), is_abrupt=True)
-        if self.membership.has_effects:
+        if self.membership.dispatch.has_effects:
             self.schedule()
 
     def _flush_groups(self, groups: Groups) -> None:
@@ -350,7 +351,7 @@ class Server:
                 session.flowing()
                 self._stalled.discard(member)
             if session.outbox.is_catching_up:
-                self.membership.read_page(member)
+                self.membership.dispatch.read_page(member)
         else:
             session.stalled(_monotonic_ms())
             self._stalled.add(member)
@@ -361,7 +362,7 @@ class Server:
     def _poll_stalled(self) -> None:
         self._poll_is_due = False
         for member in self._stalled:
-            self.membership.mark(member)
+            self.membership.dispatch.mark(member)
         self._stalled.clear()
         self.schedule()
 
@@ -626,7 +627,7 @@ class Server:
             self.schedule()
 
     def _set_wall(self) -> None:
-        self.membership.wall_offset_ms = _wall_ms() - _monotonic_ms()
+        self.membership.dispatch.wall_offset_ms = _wall_ms() - _monotonic_ms()
 
 
 def _told_of_read_mail(told: asyncio.Future[None]) -> None:

@@ -34,6 +34,7 @@ from peerbus.signaling.effects import (
 )
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.hub import Hub
+from peerbus.signaling.joining import Joining
 from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import (
     AppendResult,
@@ -46,7 +47,7 @@ from peerbus.signaling.log.interface import (
     StoreError,
 )
 from peerbus.signaling.member import Member, Peer
-from peerbus.signaling.membership import Joining, Membership
+from peerbus.signaling.membership import Membership
 from peerbus.signaling.quota import NO_QUOTA, Quota
 from peerbus.signaling.refusal import closing_frame, error_frame
 from tests.support.emulated.agenda import Agenda
@@ -136,7 +137,7 @@ class EmulatedServer:
         self.membership = Membership(
             limits, ack_promise=log.store.promise, server="emulated", new_epoch=lambda: f"L{next(ids)}"
         )
-        self.membership.wall_offset_ms = WALL_OFFSET_MS
+        self.membership.dispatch.wall_offset_ms = WALL_OFFSET_MS
         self.hub = Hub(self.membership)
         self._is_scheduled = False
         self._stalled: set[Member] = set()
@@ -255,7 +256,7 @@ class EmulatedServer:
     def polled(self, member: Member) -> None:
         """A long-poll waits for frames."""
         member.session.heard(self._agenda.now_ms)
-        self.membership.mark(member)
+        self.membership.dispatch.mark(member)
         self.schedule()
 
     def schedule(self) -> None:
@@ -280,14 +281,14 @@ class EmulatedServer:
         self._is_scheduled = False
         if self.is_down:
             return
-        for effect in self.membership.effects_to_do():
+        for effect in self.membership.dispatch.effects_to_do():
             self._do(effect)
-        written = self.membership.dirty_to_flush(self._agenda.now_ms)
+        written = self.membership.dispatch.dirty_to_flush(self._agenda.now_ms)
         self._witness.pushed(written)
         for member in written:
             member.is_dirty = False
             self._flush(member)
-        if self.membership.has_effects:
+        if self.membership.dispatch.has_effects:
             self.schedule()
 
     def _flush(self, member: Member) -> None:
@@ -298,7 +299,7 @@ class EmulatedServer:
             member.session.flowing()
             self._stalled.discard(member)
             if member.session.outbox.is_catching_up:
-                self.membership.read_page(member)
+                self.membership.dispatch.read_page(member)
         else:
             member.session.stalled(self._agenda.now_ms)
             self._stalled.add(member)

@@ -396,7 +396,7 @@ class World:
 
     def _check_rosters(self) -> None:
         """Who has got everything that the server said knows who is here."""
-        if self.server is None or self.server.membership._restless:
+        if self.server is None or self.server.membership.dispatch.is_restless:
             return
         members = self.server.membership.members
         for person in self.people.values():
@@ -476,7 +476,7 @@ class World:
         membership = self.server.membership
         check(not membership.members, "members are left")
         check(not membership.channels, "channels are left")
-        check(not membership._resting, "resting channels are left")
-        check(not membership._restless and not membership._dirty, "something restless is left")
-        check(not membership.has_effects, "effects are left")
-        check(not +membership._sessions_of and not +membership._channels_of, "counts are left")
+        check(not len(membership._resting), "resting channels are left")
+        check(not membership.dispatch.is_restless, "something restless is left")
+        check(not membership.dispatch.has_effects, "effects are left")
+        check(membership._occupancy.is_empty, "counts are left")
