@@ -9,44 +9,37 @@ term it holds them. Never looks into a description and never touches a socket, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Operation
-from peerbus.protocol.messages import Ack, Message, Send
+from peerbus.protocol.messages import Send
 from peerbus.protocol.signals import (
-    CONTROL_TYPE,
-    SERVER_AGENT,
-    SFU_AGENT,
     Announce,
-    ClientSignal,
     Deliver,
     Forward,
     Gone,
     Load,
     Offer,
-    Participant,
     Release,
     Renewed,
     Restart,
     Room,
     Roster,
     ServerToWorker,
-    SfuSignal,
-    WorkerToServer,
 )
-from peerbus.signaling.encoded import EncodedFrame
+from peerbus.signaling.call import Call
+from peerbus.signaling.call_speech import CallSpeech, participant_of, read_control, read_signal
 from peerbus.signaling.lease import Leases
 from peerbus.signaling.log.interface import ChannelKey
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
 from peerbus.signaling.placement import Placement, WorkerLoad
 
-SIGNAL_TYPE: Final = "signal"
 SIGNAL_BYTES_MAX: Final = 262_144
 """An offer with many slots is larger than what is taken of messages."""
 _CALL_OPERATIONS: Final = frozenset(
@@ -58,8 +51,6 @@ _CALL_OPERATIONS: Final = frozenset(
         Operation.PUBLISH_DATA,
     }
 )
-_ENDS_THE_IDENTITY: Final = frozenset({ErrorCode.KICKED, ErrorCode.EXPIRED, ErrorCode.REVOKED})
-"""Where it is not known which session of an identity is in a call, these end it; another offers anew."""
 _NEW_ROOM_MS: Final = 3_000
 """A room that was placed this long ago must be in what its worker says it serves; else nobody is in it."""
 _RETRY_MS: Final = 500
@@ -67,8 +58,6 @@ _NONE_CONNECTED: Final = (
     "No media worker is connected. `peerbus serve` starts one unless --sfu-workers is 0; "
     "`peerbus sfu --signaling URL` is one on another machine."
 )
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(WorkerToServer)
 
 
 class CallCounters(msgspec.Struct):
@@ -79,45 +68,6 @@ class CallCounters(msgspec.Struct):
     placements: int = 0
     stale: int = 0
     """What workers said of rooms that are not theirs, or not any more."""
-
-
-class _Call:
-    """The call of one channel, as far as the server knows it."""
-
-    __slots__ = ("_lineages", "placed_at_ms", "roster_at_ms")
-
-    def __init__(self, now_ms: int) -> None:
-        self._lineages: Final[dict[str, bytes]] = {}
-        self.placed_at_ms = now_ms
-        self.roster_at_ms: int | None = None
-        """When its worker is to be told who is still in the channel; after an announcement."""
-
-    def offered(self, member: Member) -> None:
-        """Of several sessions that bear a claimed name the one that offered last is in the call."""
-        self._lineages[member.identity] = member.lineage
-
-    def is_for(self, member: Member) -> bool:
-        """Whether what the call says to, or hears of, an identity is this session's business."""
-        # Where nobody has offered since the server began, it may be any of them.
-        return self._lineages.get(member.identity, member.lineage) == member.lineage
-
-    def left(self, member: Member, code: ErrorCode) -> bool:
-        """A session has ended; whether its identity is out of the call by that."""
-        if not self.is_for(member):
-            return False
-        was_known = self._lineages.pop(member.identity, None) is not None
-        return was_known or code in _ENDS_THE_IDENTITY or member.name not in member.channel.by_name
-
-    def forget_replaced(self, present: Mapping[bytes, Member]) -> list[str]:
-        """The identities whose session in the call was replaced: on another device, or by one of another identity."""
-        gone = [
-            identity
-            for identity, lineage in self._lineages.items()
-            if lineage not in present or present[lineage].identity != identity
-        ]
-        for identity in gone:
-            del self._lineages[identity]
-        return gone
 
 
 class Calls:
@@ -141,9 +91,9 @@ class Calls:
         self._placement: Final = Placement()
         self._workers: Final[dict[str, Member]] = {}
         """Those that have announced themselves, by identity."""
-        self._calls: Final[dict[ChannelKey, _Call]] = {}
+        self._calls: Final[dict[ChannelKey, Call]] = {}
         self._reserved_until_ms = now_ms + self._leases.ttl_ms if was_serving else now_ms
-        self._numbers = 0
+        self._speech: Final = CallSpeech(membership.dispatch)
         self._now_ms = now_ms
         self._notes: list[str] = []
         self.counters: Final = CallCounters()
@@ -197,17 +147,9 @@ class Calls:
     def signal(self, member: Member, frame: Send, now_ms: int) -> None:
         """A client's signal. Raises `ProtocolError`: `bad_request`, `forbidden`, `no_worker`."""
         self._now_ms = now_ms
-        if frame.to != [SFU_AGENT] or frame.type != SIGNAL_TYPE or frame.delivery != "live":
-            raise ProtocolError(
-                ErrorCode.BAD_REQUEST,
-                f"{SFU_AGENT} takes live messages of the type {SIGNAL_TYPE}, and alone.",
-            )
         if not _CALL_OPERATIONS & member.admission.operations:
             raise ProtocolError(ErrorCode.FORBIDDEN, "The grant allows neither to publish nor to subscribe.")
-        try:
-            signal: ClientSignal = msgspec.convert(frame.content, ClientSignal)
-        except msgspec.ValidationError as error:
-            raise ProtocolError(ErrorCode.BAD_REQUEST, f"Not a signal for the SFU: {error}.") from None
+        signal = read_signal(frame)
         key = member.channel.key
         call = self._calls.get(key)
         if isinstance(signal, Offer):
@@ -217,21 +159,14 @@ class Calls:
             assert call is not None
             if isinstance(signal, Offer):
                 call.offered(member)
-            forward = Forward(room=room, participant=_participant(member), signal=signal)
+            forward = Forward(room=room, participant=participant_of(member), signal=signal)
             self._tell_worker(key, forward, now_ms)
             self.counters.forwarded += 1
         if frame.id is not UNSET:
-            member.sent_count += 1
-            ack = Ack(
-                id=frame.id,
-                promise="memory",
-                message_id=f"{member.session.session_id}.{member.sent_count}",
-                time_ms=self._membership.dispatch.wall_ms(now_ms),
-                recipients=0 if room is None else 1,
-            )
-            self._membership.dispatch.reply(member, ack, now_ms)
+            recipients = 0 if room is None else 1
+            self._membership.dispatch.accepted(member, frame.id, recipients, now_ms)
 
-    def _placed(self, key: ChannelKey, now_ms: int) -> _Call:
+    def _placed(self, key: ChannelKey, now_ms: int) -> Call:
         """The call of a channel, on a worker that can be reached. Raises `ProtocolError` (`no_worker`)."""
         call = self._calls.get(key)
         worker = self._placement.worker_of(key)
@@ -262,7 +197,7 @@ class Calls:
         self._leases.release(key, now_ms)
         self._leases.grant(key, worker, self._next_term(1), now_ms)
         self._placement.place(key, worker)
-        call = self._calls.setdefault(key, _Call(now_ms))
+        call = self._calls.setdefault(key, Call(now_ms))
         call.placed_at_ms = now_ms
         self.counters.placements += 1
         return True
@@ -283,7 +218,7 @@ class Calls:
         call = self._calls.get(member.channel.key)
         if call is not None and call.is_for(member):
             self._tell_room(
-                member.channel.key, lambda room: Renewed(room=room, participant=_participant(member))
+                member.channel.key, lambda room: Renewed(room=room, participant=participant_of(member))
             )
 
     # --- workers ----------------------------------------------------------------------------------------------
@@ -291,14 +226,7 @@ class Calls:
     def from_worker(self, member: Member, frame: Send, now_ms: int) -> None:
         """A control message. Raises `ProtocolError` (`bad_request`)."""
         self._now_ms = now_ms
-        if frame.to != [SERVER_AGENT] or frame.type != CONTROL_TYPE or frame.binary is UNSET:
-            raise ProtocolError(
-                ErrorCode.BAD_REQUEST, f"Workers send {CONTROL_TYPE} in binary to {SERVER_AGENT}."
-            )
-        try:
-            message = _DECODER.decode(frame.binary)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ProtocolError(ErrorCode.BAD_REQUEST, f"Not a control message: {error}.") from None
+        message = read_control(frame)
         if isinstance(message, Announce):
             self._announced(member, message, now_ms)
         elif member.identity not in self._workers:
@@ -308,14 +236,7 @@ class Calls:
         else:
             self._deliver(member.identity, message, now_ms)
         if frame.id is not UNSET:
-            ack = Ack(
-                id=frame.id,
-                promise="memory",
-                message_id="",
-                time_ms=self._membership.dispatch.wall_ms(now_ms),
-                recipients=0,
-            )
-            self._membership.dispatch.reply(member, ack, now_ms)
+            self._membership.dispatch.accepted(member, frame.id, 0, now_ms)
 
     def _announced(self, member: Member, message: Announce, now_ms: int) -> None:
         worker = member.identity
@@ -329,7 +250,7 @@ class Calls:
             if not is_its and not self._adopt(key, worker, room.term, now_ms):
                 self._release(worker, room, now_ms)
                 continue
-            call = self._calls.setdefault(key, _Call(now_ms))
+            call = self._calls.setdefault(key, Call(now_ms))
             call.placed_at_ms = now_ms
             # Members come back one after another after a restart; who has not by then is not in the channel.
             call.roster_at_ms = now_ms + self._membership.limits.resume_window_ms
@@ -352,7 +273,7 @@ class Calls:
 
     def _release(self, worker: str, room: Room, now_ms: int) -> None:
         self.counters.stale += 1
-        self._push_control(self._workers[worker], Release(room=room), now_ms)
+        self._speech.control(self._workers[worker], Release(room=room), now_ms)
 
     def _loaded(self, worker: str, message: Load, now_ms: int) -> None:
         self._placement.report(
@@ -395,7 +316,7 @@ class Calls:
             for one in channel.members.values()
             if not wanted or (one.identity in wanted and call.is_for(one))
         ]
-        self._push_signal(members, message.signal, now_ms)
+        self._speech.signal(members, message.signal, now_ms)
         self.counters.delivered += len(members)
 
     def _lose_worker(self, worker: str, now_ms: int, reason: str) -> None:
@@ -425,7 +346,7 @@ class Calls:
             self._notes.append(f"a call could not be placed anew: {error.message}")
             return
         # Who is in the call is its worker's to know; to the others it means nothing.
-        self._push_signal(channel.members.values(), Restart(term=term, reason=reason), now_ms)
+        self._speech.signal(channel.members.values(), Restart(term=term, reason=reason), now_ms)
 
     def _free(self, key: ChannelKey, now_ms: int) -> None:
         self._placement.free(key)
@@ -473,26 +394,7 @@ class Calls:
     def _tell_worker(self, key: ChannelKey, message: ServerToWorker, now_ms: int) -> None:
         worker = self._placement.worker_of(key)
         if worker is not None:
-            self._push_control(self._workers[worker], message, now_ms)
-
-    def _push_control(self, worker: Member, message: ServerToWorker, now_ms: int) -> None:
-        self._push([worker], SERVER_AGENT, CONTROL_TYPE, now_ms, binary=_ENCODER.encode(message))
-
-    def _push_signal(self, members: Iterable[Member], signal: SfuSignal, now_ms: int) -> None:
-        self._push(members, SFU_AGENT, SIGNAL_TYPE, now_ms, content=msgspec.to_builtins(signal))
-
-    def _push(self, members: Iterable[Member], sender: str, type_: str, now_ms: int, **content: Any) -> None:
-        self._numbers += 1
-        message = Message(
-            delivery="live",
-            message_id=f"{sender}.{self._numbers}",
-            time_ms=self._membership.dispatch.wall_ms(now_ms),
-            sender=sender,
-            identity=sender,
-            type=type_,
-            **content,
-        )
-        self._membership.dispatch.push_live(members, EncodedFrame(message), now_ms)
+            self._speech.control(self._workers[worker], message, now_ms)
 
 
 def _gone(identity: str) -> Callable[[Room], ServerToWorker]:
@@ -501,13 +403,3 @@ def _gone(identity: str) -> Callable[[Room], ServerToWorker]:
 
 def _roster(present: list[str]) -> Callable[[Room], ServerToWorker]:
     return lambda room: Roster(room=room, identities=present)
-
-
-def _participant(member: Member) -> Participant:
-    return Participant(
-        identity=member.identity,
-        session_id=member.session.session_id,
-        name=member.name,
-        operations=sorted(member.admission.operations),
-        expires_ms=UNSET if member.expires_ms is None else member.expires_ms,
-    )

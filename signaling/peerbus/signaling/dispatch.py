@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.messages import Reset, ServerFrame
+from peerbus.protocol.messages import Ack, Reset, ServerFrame
 from peerbus.signaling.channel import Channel
 from peerbus.signaling.effects import CloseEffect, Effect, MailReadEffect, ReadEffect
 from peerbus.signaling.encoded import EncodedFrame
@@ -162,6 +162,18 @@ class Dispatch:
             text = "Answers that were asked for before wait to be taken; ask again after them."
             error = ProtocolError(ErrorCode.RATE_LIMITED, text, retry_after_ms=_ROOM_RETRY_MS)
         self.refuse(member, request_id, error, now_ms)
+
+    def accepted(self, member: Member, request_id: int, recipients: int, now_ms: int) -> None:
+        """The ack of a message that is in memory, and was for so many."""
+        member.sent_count += 1
+        ack = Ack(
+            id=request_id,
+            promise="memory",
+            message_id=f"{member.session.session_id}.{member.sent_count}",
+            time_ms=self.wall_ms(now_ms),
+            recipients=recipients,
+        )
+        self.reply(member, ack, now_ms)
 
     def refuse(self, member: Member, request_id: int | None, error: ProtocolError, now_ms: int) -> None:
         """Tells a member that a request, or something without an id, failed."""

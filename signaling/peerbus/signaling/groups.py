@@ -32,16 +32,17 @@ from peerbus.protocol.groups import (
     Removed,
     RenewHost,
     Report,
+    Unheard,
     Veto,
 )
-from peerbus.protocol.messages import SIGNAL_TYPE, Ack, Message, Send
-from peerbus.signaling.encoded import EncodedFrame
+from peerbus.protocol.messages import SIGNAL_TYPE, Send
 from peerbus.signaling.group import Group
 from peerbus.signaling.hosting import GroupCounters
 from peerbus.signaling.log.interface import ChannelKey
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
 from peerbus.signaling.rate import TokenBucket
+from peerbus.signaling.server_agent import ServerAgent
 
 REQUEST_BYTES_MAX: Final = 8_192
 _PACE_MS: Final = 2
@@ -95,6 +96,7 @@ class Groups:
         now_ms: int,
     ) -> None:
         self._membership: Final = membership
+        self._agent: Final = ServerAgent(GROUP_AGENT, membership.dispatch)
         self._limits: Final = membership.limits
         self._next_term: Final = next_term
         self._has_worker: Final = has_worker
@@ -158,15 +160,7 @@ class Groups:
         else:
             self._follow(room, member, request, is_answered=frame.id is not UNSET, now_ms=now_ms)
         if frame.id is not UNSET:
-            member.sent_count += 1
-            ack = Ack(
-                id=frame.id,
-                promise="memory",
-                message_id=f"{member.session.session_id}.{member.sent_count}",
-                time_ms=self._membership.dispatch.wall_ms(now_ms),
-                recipients=0,
-            )
-            self._membership.dispatch.reply(member, ack, now_ms)
+            self._membership.dispatch.accepted(member, frame.id, 0, now_ms)
 
     def _follow(
         self, room: _Room, member: Member, request: GroupRequest, *, is_answered: bool, now_ms: int
@@ -181,7 +175,9 @@ class Groups:
                     self._touched.add(room.key)
             return
         self._touched.add(room.key)
-        if isinstance(request, Ready):
+        if isinstance(request, Unheard):
+            group.unheard(identity, request.term)
+        elif isinstance(request, Ready):
             group.ready(identity, request.term)
         elif isinstance(request, Veto):
             group.veto(identity, request, now_ms)
@@ -350,18 +346,8 @@ class Groups:
             heapq.heappush(self._due, (due_ms, self._numbers, room.key))
 
     def _push(self, members: Iterable[Member], signal: GroupSignal, now_ms: int) -> None:
-        self._numbers += 1
-        message = Message(
-            delivery="live",
-            message_id=f"{GROUP_AGENT}.{self._numbers}",
-            time_ms=self._membership.dispatch.wall_ms(now_ms),
-            sender=GROUP_AGENT,
-            identity=GROUP_AGENT,
-            type=SIGNAL_TYPE,
-            content=msgspec.to_builtins(signal),
-        )
         present = [member for member in members if not member.is_gone]
-        self._membership.dispatch.push_live(present, EncodedFrame(message), now_ms)
+        self._agent.push(present, SIGNAL_TYPE, now_ms, content=msgspec.to_builtins(signal))
 
 
 def may_take_part(admission: Admission) -> bool:
@@ -380,6 +366,8 @@ def _request_of(frame: Send) -> GroupRequest:
         request: GroupRequest = msgspec.convert(frame.content, GroupRequest)
     except msgspec.ValidationError as error:
         raise ProtocolError(ErrorCode.BAD_REQUEST, f"Not a request to a group: {error}.") from None
-    if frame.delivery == "lossy" and not isinstance(request, RenewHost):
-        raise ProtocolError(ErrorCode.BAD_REQUEST, "Of the requests to a group only renewals may be lossy.")
+    if frame.delivery == "lossy" and not isinstance(request, RenewHost | Unheard):
+        raise ProtocolError(
+            ErrorCode.BAD_REQUEST, "Of the requests to a group only those about a host's lease may be lossy."
+        )
     return request
