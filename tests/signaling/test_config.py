@@ -5,15 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from peerbus.signaling.config import (
-    ConfigError,
-    ServeConfig,
-    default_data_dir,
-    is_loopback,
-    parse_data_dir,
-    parse_serve,
-)
+from peerbus.signaling.config import ServeConfig, default_data_dir, parse_data_dir, parse_serve
 from peerbus.signaling.limits import Limits
+from peerbus.signaling.setting_values import ConfigError, is_loopback
 
 HOME = {"HOME": "/home/ann"}
 

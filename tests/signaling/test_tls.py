@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from peerbus.signaling import tls
-from peerbus.signaling.config import ConfigError, ServeConfig
+from peerbus.signaling.config import ServeConfig
+from peerbus.signaling.setting_values import ConfigError
 from peerbus.signaling.tls import HostNames, fits, local_host_names, make_certificate, tls_setup
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)

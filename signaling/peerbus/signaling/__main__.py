@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
-from peerbus.signaling.config import ConfigError, parse_serve
+from peerbus.signaling.config import parse_serve
 from peerbus.signaling.operator_log import escaped, set_up_logging
+from peerbus.signaling.setting_values import ConfigError
 
 EXIT_USAGE: Final = 2
 _GC_THRESHOLDS: Final = (20_000, 20, 50)

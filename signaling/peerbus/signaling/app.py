@@ -29,7 +29,7 @@ from aiohttp import web
 
 from peerbus.protocol.credentials import DeveloperKey
 from peerbus.signaling.assets import AssetsMissing, assets_dir
-from peerbus.signaling.config import ConfigError, ServeConfig
+from peerbus.signaling.config import ServeConfig
 from peerbus.signaling.http_api import HttpApi
 from peerbus.signaling.keys import KeyStore, KeyStoreError
 from peerbus.signaling.listener import Listener, ListenError, bind
@@ -40,6 +40,7 @@ from peerbus.signaling.master_key import MASTER_KEY_VARIABLE
 from peerbus.signaling.pages import Pages
 from peerbus.signaling.parent import watch_parent
 from peerbus.signaling.server import Server
+from peerbus.signaling.setting_values import ConfigError
 from peerbus.signaling.terms import Terms, TermsError
 from peerbus.signaling.tls import TlsSetup, tls_setup
 from peerbus.signaling.turn import IceIssuer, urls_of

@@ -17,9 +17,10 @@ from typing import Final, NoReturn, TextIO
 
 from peerbus.signaling.audit import AUDIT_FILE, AuditLog
 from peerbus.signaling.audit_entry import AuditAction, AuditEntry, line_of
-from peerbus.signaling.config import ConfigError, parse_data_dir
+from peerbus.signaling.config import parse_data_dir
 from peerbus.signaling.grant_flags import FlagError, parse_duration_ms
 from peerbus.signaling.operator_log import escaped
+from peerbus.signaling.setting_values import ConfigError
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 2

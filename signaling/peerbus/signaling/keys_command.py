@@ -31,7 +31,7 @@ from peerbus.protocol.grants import MODERATION, Grant, Operation, grant_to_json
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.audit_entry import OPERATOR, grant_summary
-from peerbus.signaling.config import ConfigError, parse_data_dir
+from peerbus.signaling.config import parse_data_dir
 from peerbus.signaling.grant_flags import (
     FlagError,
     add_grant_flags,
@@ -52,6 +52,7 @@ from peerbus.signaling.keys import (
     KeyStoreError,
 )
 from peerbus.signaling.master_key import MASTER_KEY_VARIABLE
+from peerbus.signaling.setting_values import ConfigError
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 2

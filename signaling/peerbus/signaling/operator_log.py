@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from peerbus.signaling.config import LogFormat, LogLevel
+from peerbus.signaling.settings import LogFormat, LogLevel
 
 LINES_PER_WINDOW: Final = 20
 WINDOW_S: Final = 10.0

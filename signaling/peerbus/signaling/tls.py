@@ -29,7 +29,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from peerbus.signaling.config import ConfigError, ServeConfig
+from peerbus.signaling.config import ServeConfig
+from peerbus.signaling.setting_values import ConfigError
 
 VALIDITY: Final = timedelta(days=397)
 """What browsers accept at most from public authorities; some refuse longer ones from anybody."""

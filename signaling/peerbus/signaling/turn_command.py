@@ -19,10 +19,11 @@ from collections.abc import MutableMapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn, TextIO
 
-from peerbus.signaling.config import ConfigError, ServeConfig, parse_serve
+from peerbus.signaling.config import ServeConfig, parse_serve
 from peerbus.signaling.master_key import MASTER_KEY_VARIABLE
 from peerbus.signaling.operator_log import escaped
 from peerbus.signaling.parent import VARIABLE as PARENT_VARIABLE
+from peerbus.signaling.setting_values import ConfigError
 from peerbus.signaling.turn_secret import TURN_SECRET_VARIABLE, TurnSecretError, load_turn_secret
 from peerbus.signaling.turn_server import configuration
 
