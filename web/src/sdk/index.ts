@@ -34,6 +34,7 @@ export {
   WebRTCHelper,
   type WebRTCOptions,
 } from "./webrtc/helper";
+export type { Simulation } from "./webrtc/network-simulator";
 export type { PeerStats } from "./webrtc/peer-stats";
 export type { LocalPublication, PublishOptions } from "./webrtc/publications";
 export type {

@@ -16,6 +16,7 @@ from peerbus.client.errors import PeerbusError
 from peerbus.client.outcome import Outcome
 from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.ice_choice import IceChoice
+from peerbus.client.webrtc.network_simulator import Simulation
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.publishing import Publishing
 from peerbus.client.webrtc.reception import Reception
@@ -91,6 +92,9 @@ class Call(Protocol):
 
     def set_host_state(self, state: Any) -> None:
         """The state of the host's application."""
+
+    def simulate(self, simulation: Simulation) -> None:
+        """The network between the peers is like this from now on."""
 
     def publications_changed(self) -> None:
         """What is published has changed."""

@@ -22,6 +22,7 @@ from peerbus.client.webrtc.host_frames import HOST_ROLE
 from peerbus.client.webrtc.host_record import HostView
 from peerbus.client.webrtc.host_way import HostEvents, HostWay
 from peerbus.client.webrtc.mesh_way import MeshWay
+from peerbus.client.webrtc.network_simulator import Simulation
 from peerbus.client.webrtc.peer_frames import STREAM_MAX
 from peerbus.client.webrtc.peer_group import GroupEvents, PeerGroup, PeerState
 from peerbus.client.webrtc.peer_port import PeerPort
@@ -190,6 +191,10 @@ class GroupCall:
         """See `Call`."""
         return self.group.switch_mode(mode)
 
+    def simulate(self, simulation: Simulation) -> None:
+        """See `Call`."""
+        self._port.simulate(simulation)
+
     def publications_changed(self) -> None:
         """See `Call`."""
         self.group.tell_media(bool(self._parts.publishing.publications))
@@ -305,6 +310,7 @@ class GroupCall:
                     on_known=lambda sender, frame: self._port.receive(sender, frame, is_known=True),
                     on_gone=self.group.gone,
                     on_renew=self.group.renew,
+                    on_unheard=self.group.unheard,
                     report=self.group.report,
                 ),
                 self._host_ways.remove,

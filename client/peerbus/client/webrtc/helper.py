@@ -29,6 +29,7 @@ from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.group_call import GroupCall
 from peerbus.client.webrtc.ice import IcePolicy
 from peerbus.client.webrtc.ice_choice import IceChoice
+from peerbus.client.webrtc.network_simulator import GOOD, Simulation
 from peerbus.client.webrtc.peer_group import PeerState
 from peerbus.client.webrtc.plain_call import PlainCall
 from peerbus.client.webrtc.publication import Publication
@@ -81,6 +82,7 @@ class WebRTCHelper(Emitter):
         *,
         mode: WantedMode | None = None,
         carry: bool = True,
+        simulate: Simulation = GOOD,
         ice_servers: Sequence[IceServer | Mapping[str, Any]] | None = None,
         ice_transport_policy: IcePolicy = "all",
         e2ee: bool | None = None,
@@ -95,6 +97,7 @@ class WebRTCHelper(Emitter):
         `auto`: what suits the number of members, chosen by the server.
         Without one it is a call through the SFU that belongs to no group, as everybody's without a mode.
         `carry`: a peer that the mode's way does not reach is sent its data over signaling meanwhile.
+        `simulate`: a worse network than there is, for trying what a program does in it; see the method.
 
         `e2ee`: whether frames are end-to-end encrypted, so that the server can't see or hear them. By default they are
         if the channel is sealed. False switches it off: who has it on is not seen or heard then, and sees and hears
@@ -133,6 +136,8 @@ class WebRTCHelper(Emitter):
             on_error=self._tell_error,
         )
         self._call: Final[Call] = PlainCall(parts) if mode is None else GroupCall(parts, mode, carry=carry)
+        if simulate != GOOD:
+            self._call.simulate(simulate)
         self._negotiation: Final = self._call.sfu.negotiation
         self._rates: Final = Rates()
         self._connecting: Outcome[WebRTCHelper] | None = None
@@ -361,6 +366,16 @@ class WebRTCHelper(Emitter):
         `proposal_pending`, `stale_term`; then all stay where they were.
         """
         return self._call.switch_mode(mode)
+
+    def simulate(self, simulation: Simulation = GOOD) -> None:
+        """
+        Has data go as through a network like this from now on, in whatever mode; without an argument as it is.
+
+        Both what is sent and what is received is later by `delay_ms` (up to `jitter_ms` more), so that a round trip
+        takes twice that. Lossy messages get lost; reliable ones then come later by the time of a resend, never out of
+        order. Picture and sound are as they were.
+        """
+        self._call.simulate(simulation)
 
     async def stats(self) -> CallStats:
         """Packets, bytes, losses, delay: everything there is to know about the call at this moment."""

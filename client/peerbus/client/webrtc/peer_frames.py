@@ -107,6 +107,13 @@ def decode_frame(data: bytes, receiver: str) -> Frame:
     return Mark(kind, stream, fields[2])
 
 
+def is_lossy_frame(data: bytes) -> bool:
+    """Whether this is a lossy frame, or would be if it is none."""
+    # An array of up to 15, or of more with its length in two or four bytes; then the kind.
+    kind_at = {0xDC: 3, 0xDD: 5}.get(data[0], 1) if data else 0
+    return data[kind_at : kind_at + 1] == bytes([LOSSY])
+
+
 def form_of(payload: Any) -> tuple[int, bytes]:
     """What a payload is, and its bytes. Raises `PeerbusError`: `bad_request`, `too_large`."""
     try:

@@ -1,22 +1,24 @@
 """
 The messages between this member and the others, whichever ways there are at the moment.
 
-Owns the delivery layer's clock, the outcomes of those who wait, and which peer is reached by which way. Never opens a
-connection and never decides about modes (`peer_group`).
+Owns the delivery layer's clock, the outcomes of those who wait, which peer is reached by which way, and the network
+that is simulated between delivery and ways. Never opens a connection and never decides about modes (`peer_group`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Any, Final
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.outcome import Outcome
+from peerbus.client.webrtc.network_simulator import LANE_BYTES, NetworkSimulator, Simulation
 from peerbus.client.webrtc.peer_delivery import Bad, Delivered, Delivery, Event, Flushed, Outgoing
+from peerbus.client.webrtc.peer_frames import is_lossy_frame
 from peerbus.client.webrtc.stats import DataStats
-from peerbus.client.webrtc.ways import Way
+from peerbus.client.webrtc.ways import NO_ROOM, Way
 
 _SOONEST_MS: Final = 5
 """What is due while its path has no room is looked at no sooner than that."""
@@ -48,6 +50,12 @@ class PeerPort:
         self._sent = self._received = self._dropped = self._refused = 0
         self._bytes: Final[dict[str, tuple[int, int]]] = {}
         """Sent to and received from each peer."""
+        self._outbound: Final[NetworkSimulator[Outgoing]] = NetworkSimulator(stream)
+        """By path."""
+        self._inbound: Final[NetworkSimulator[tuple[bytes, bool]]] = NetworkSimulator(~stream)
+        """By sender: frames, and whether they are known."""
+        self._lane_ways: Final[dict[str, Way]] = {}
+        """Of each path on which something is under way."""
 
     @property
     def stats(self) -> DataStats:
@@ -76,6 +84,10 @@ class PeerPort:
         """By which way a peer is reached; None: it is not."""
         return self._ways.get(peer) if self._paths.get(peer) is not None else None
 
+    def simulate(self, simulation: Simulation) -> None:
+        """The network between the peers is like this from now on."""
+        self._outbound.simulation = self._inbound.simulation = simulation
+
     # --- messages -----------------------------------------------------------------------------------------------
 
     def send(self, to: Sequence[str], payload: Any, *, is_lossy: bool) -> Outcome[bool]:
@@ -95,11 +107,14 @@ class PeerPort:
 
     def receive(self, sender: str, frame: bytes, *, is_known: bool = False) -> None:
         """A frame came, by whichever way. What is known already is acknowledged, and not told."""
-        if not self._is_closed:
-            self._count(sender, 0, len(frame))
-            events = self._delivery.receive(sender, frame, now_ms())
-            self._follow([one for one in events if not (is_known and isinstance(one, Delivered))])
-            self.wake()
+        if self._is_closed:
+            return
+        self._count(sender, 0, len(frame))
+        if self._inbound.is_clear(sender):
+            self._arrived(sender, frame, is_known=is_known)
+        else:
+            self._inbound.put(sender, [((frame, is_known), len(frame), is_lossy_frame(frame))], now_ms())
+        self.wake()
 
     # --- peers and their ways -----------------------------------------------------------------------------------
 
@@ -122,6 +137,7 @@ class PeerPort:
         self._paths.pop(peer, None)
         self._ways.pop(peer, None)
         self._bytes.pop(peer, None)
+        self._inbound.forget(peer)
         self._delivery.left(peer)
         self.wake()
 
@@ -134,6 +150,7 @@ class PeerPort:
 
     def left_as_sender(self, peer: str) -> None:
         """Nothing more comes of the peer, which is gone."""
+        self._inbound.forget(peer)
         self._delivery.left_as_sender(peer)
 
     def ask(self, peer: str) -> None:
@@ -146,7 +163,10 @@ class PeerPort:
         for peer in peers:
             path = way.path_of(peer)
             if path is not None and way.rooms(path).reliable is not None:
-                way.send(path, [Outgoing((peer,), self._delivery.flush(), is_lossy=False)])
+                self._hand_over(
+                    way, path, [Outgoing((peer,), self._delivery.flush(), is_lossy=False)], now_ms()
+                )
+        self.wake()
 
     def wake(self) -> None:
         """Something may go out, in the next turn of the loop."""
@@ -168,22 +188,51 @@ class PeerPort:
     def _pump(self) -> None:
         self._soon = None
         now = now_ms()
+        for sender in self._inbound.lanes:
+            for frame, is_known in self._inbound.take(
+                sender, now, reliable_room=LANE_BYTES, lossy_room=LANE_BYTES
+            ):
+                self._arrived(sender, frame, is_known=is_known)
         self._delivery.tick(now)
-        done: set[str] = set()
-        for peer, way in list(self._ways.items()):
-            path = self._paths.get(peer)
-            if path is None or path in done:
-                continue
-            done.add(path)
-            rooms = way.rooms(path)
+        ways = {path: self._ways[peer] for peer, path in self._paths.items() if path and peer in self._ways}
+        for path, way in ways.items():
+            rooms = way.rooms(path) if self._outbound.room_bytes(path) > 0 else NO_ROOM
             frames = self._delivery.take(path, now, reliable_room=rooms.reliable, lossy_room=rooms.lossy)
             for one in frames:
                 for recipient in one.to:
                     self._count(recipient, len(one.frame), 0)
-            if frames:
-                way.send(path, frames)
+            self._hand_over(way, path, frames, now)
+        self._send_arrived(ways, now)
         self._settle()
         self._set_timer(now)
+
+    def _hand_over(self, way: Way, path: str, frames: Sequence[Outgoing], now: int) -> None:
+        """Onto its way, or into what is simulated before it."""
+        if not frames:
+            return
+        if self._outbound.is_clear(path):
+            way.send(path, frames)
+        else:
+            self._lane_ways[path] = way
+            self._outbound.put(path, [(one, len(one.frame), one.is_lossy) for one in frames], now)
+
+    def _send_arrived(self, ways: Mapping[str, Way], now: int) -> None:
+        """What has been under way for as long as is simulated goes onto its way."""
+        for path in self._outbound.lanes:
+            way = self._lane_ways[path]
+            rooms = way.rooms(path)
+            frames = self._outbound.take(path, now, reliable_room=rooms.reliable, lossy_room=rooms.lossy)
+            if frames:
+                way.send(path, frames)
+            elif path not in ways and rooms == NO_ROOM:
+                # There is no such path any more; what was on it goes by another.
+                self._outbound.forget(path)
+        for path in [path for path in self._lane_ways if path not in self._outbound.lanes]:
+            del self._lane_ways[path]
+
+    def _arrived(self, sender: str, frame: bytes, *, is_known: bool) -> None:
+        events = self._delivery.receive(sender, frame, now_ms())
+        self._follow([one for one in events if not (is_known and isinstance(one, Delivered))])
 
     def _follow(self, events: list[Event]) -> None:
         for event in events:
@@ -212,7 +261,8 @@ class PeerPort:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self._delivery.deadline_ms
+        deadlines = (self._delivery.deadline_ms, self._inbound.deadline_ms, self._outbound.deadline_ms)
+        deadline = min((one for one in deadlines if one is not None), default=None)
         if deadline is not None:
             at_ms = max(deadline, now + _SOONEST_MS)
             self._timer = asyncio.get_running_loop().call_at(at_ms / 1000, self.wake)

@@ -15,6 +15,7 @@ from peerbus.client.webrtc.call_ways import CallParts
 from peerbus.client.webrtc.connection import refusal_error
 from peerbus.client.webrtc.data_port import DataPort
 from peerbus.client.webrtc.delivery import Incoming, decode_message
+from peerbus.client.webrtc.network_simulator import Simulation
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.records import Peer
 from peerbus.client.webrtc.sfu_call import CallEvents, SfuCall
@@ -95,6 +96,10 @@ class PlainCall:
         return False
 
     def set_host_state(self, state: Any) -> None:
+        """See `Call`. Raises `PeerbusError` (`not_supported`)."""
+        raise PeerbusError(ErrorCode.NOT_SUPPORTED, "Make the WebRTCHelper with a mode.")
+
+    def simulate(self, simulation: Simulation) -> None:
         """See `Call`. Raises `PeerbusError` (`not_supported`)."""
         raise PeerbusError(ErrorCode.NOT_SUPPORTED, "Make the WebRTCHelper with a mode.")
 

@@ -21,6 +21,7 @@ import { encodeData, type Incoming } from "./delivery";
 import { browserCallEnvironment, type CallEnvironment } from "./environment";
 import type { Mode, WantedMode } from "./group-follower";
 import { HOST_ROLE } from "./host-frames";
+import type { Simulation } from "./network-simulator";
 import { PeerGroup } from "./peer-group";
 import { linkStatsOf, type PeerStats } from "./peer-stats";
 import { isScreen, Local, type LocalPublication, type PublishOptions, sourceOf } from "./publications";
@@ -53,6 +54,8 @@ export interface WebRTCOptions {
   readonly mode?: WantedMode | undefined;
   /** Whether a peer to which no link stands is reached by the server meanwhile. By default as `enableWebrtcRelay` of `connect`: yes. */
   readonly carry?: boolean | undefined;
+  /** A worse network than there is, for trying what an application does in it; `simulate` changes it. */
+  readonly simulate?: Simulation | undefined;
   /** STUN and TURN servers, instead of those that the server hands out. */
   readonly iceServers?: readonly RTCIceServer[] | undefined;
   /** `relay`: through a TURN server only. */
@@ -146,7 +149,7 @@ export class WebRTCHelper {
     options: WebRTCOptions = {},
     environment: CallEnvironment = browserCallEnvironment,
   ) {
-    const { mode, iceServers, iceTransportPolicy, e2ee, carry } = options;
+    const { mode, iceServers, iceTransportPolicy, e2ee, carry, simulate } = options;
     if (mode !== undefined && !MODES.includes(mode)) {
       throw new ProtocolError("not_supported", `There is no mode "${String(mode)}": ${MODES.join(", ")}.`);
     }
@@ -163,6 +166,7 @@ export class WebRTCHelper {
     });
     if (mode === undefined) this.lone = this.openCall();
     else this.group = this.enterGroup(mode, carry);
+    if (simulate) this.simulate(simulate);
   }
 
   private openCall(): Call {
@@ -430,6 +434,18 @@ export class WebRTCHelper {
       }
       this.group.switchMode(mode).then(done, failed);
     });
+  }
+
+  /**
+   * Has data go as through a network like this from now on, in whatever mode; without an argument as it is.
+   *
+   * Both what is sent and what is received is later by `delayMs` (up to `jitterMs` more), so that a round trip takes twice
+   * that. Lossy messages get lost; reliable ones then come later by the time of a resend, never out of order. Picture and sound are as
+   * they were. Throws `PeerbusError` (`bad_request`) for what is not in its range.
+   */
+  simulate(simulation: Simulation = {}): void {
+    if (!this.group) throw new ProtocolError("not_supported", "Make the WebRTCHelper with a mode.");
+    this.group.port.simulate(simulation);
   }
 
   // --- the rest ------------------------------------------------------------------------------------------

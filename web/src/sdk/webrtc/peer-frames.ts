@@ -166,6 +166,13 @@ export function isFrame(data: Uint8Array): boolean {
 
 // --- payloads ---------------------------------------------------------------------------------------------
 
+/** Whether this is a lossy frame, or would be if it is none. */
+export function isLossyFrame(data: Uint8Array): boolean {
+  // An array of up to 15, or of more with its length in two or four bytes; then the kind.
+  const kindAt = data[0] === 0xdc ? 3 : data[0] === 0xdd ? 5 : 1;
+  return data[kindAt] === LOSSY;
+}
+
 /** What a message is, as its flags say. */
 export function kindOf(flags: number): number {
   return (flags >> 1) & 3;

@@ -120,7 +120,6 @@ export class PeerGroup {
   private hasGap = false;
   /** What is told of the host as soon as the mode holds. */
   private hostNews: (() => void) | undefined;
-  private flushedOn: Path | undefined;
   private isEntering = false;
   private wasOpen = false;
   private isRefreshing = false;
@@ -133,7 +132,7 @@ export class PeerGroup {
     const { agent, environment, stream } = settings;
     this.port = new PeerPort(stream, environment, {
       data: (sender, payload, isLossy) => listener.data(sender, payload, isLossy),
-      flushed: (sender) => this.flushed(sender),
+      flushed: (sender, by) => this.flushed(sender, by),
       failed: (error) => listener.failed(error),
     });
     this.relay = new RelayPath(
@@ -517,7 +516,7 @@ export class PeerGroup {
           this.tellHost();
         },
         message: (sender, payload) => this.listener.data(sender, payload, false),
-        known: (sender, frame) => this.port.receive(sender, frame, true),
+        known: (sender, frame) => this.port.receive(sender, frame, path, true),
         gone: (identity) => this.leaving.delete(identity) && this.port.leftAsSender(identity),
         renew: (term) => this.renew(term),
         failed: (error) => this.listener.failed(error),
@@ -556,10 +555,7 @@ export class PeerGroup {
 
   private pathListener(path: () => Path) {
     return {
-      received: (sender: string, frame: Uint8Array) => {
-        this.flushedOn = path();
-        this.port.receive(sender, frame);
-      },
+      received: (sender: string, frame: Uint8Array) => this.port.receive(sender, frame, path()),
       routesChanged: () => this.refresh(),
       writable: () => this.port.wake(),
     };
@@ -582,8 +578,8 @@ export class PeerGroup {
     this.draining.push({ path, missing, stopTimer });
   }
 
-  private flushed(sender: string): void {
-    for (const { path, missing } of this.draining) if (path === this.flushedOn) missing.delete(sender);
+  private flushed(sender: string, by: Path | undefined): void {
+    for (const { path, missing } of this.draining) if (path === by) missing.delete(sender);
     this.refresh();
   }
 
@@ -690,8 +686,7 @@ export class PeerGroup {
   callData({ sender, payload }: Incoming, isLossy: boolean): void {
     if (sender === null) return;
     if (payload instanceof Uint8Array && isFrame(payload)) {
-      this.flushedOn = this.worker;
-      this.port.receive(sender, payload);
+      this.port.receive(sender, payload, this.worker);
     } else this.listener.data(sender, payload, isLossy);
   }
 

@@ -1,14 +1,17 @@
 /**
  * The messages between this member and the others, whichever ways there are at the moment.
  *
- * Owns the delivery layer's clock, the outcomes of those who wait, and which peer is reached by which route. Never opens a
- * connection and never decides about modes, which is `peer-group`'s task.
+ * Owns the delivery layer's clock, the outcomes of those who wait, which peer is reached by which route, and the network that
+ * is simulated between delivery and routes. Never opens a connection and never decides about modes, which is `peer-group`'s
+ * task.
  */
 
 import type { Platform } from "../agent/platform";
 import type { ProtocolError } from "../protocol/errors";
-import { PeerDelivery } from "./peer-delivery";
-import type { Route } from "./peer-path";
+import { LANE_BYTES, NetworkSimulator, type Simulation } from "./network-simulator";
+import { type OutgoingFrame, PeerDelivery } from "./peer-delivery";
+import { isLossyFrame } from "./peer-frames";
+import type { Path, Route } from "./peer-path";
 import { KEPT_BYTES_MAX } from "./peer-sending";
 import type { DataStats } from "./stats";
 
@@ -18,12 +21,20 @@ const SOONEST_MS = 5;
 /** Whoever hears what comes. */
 export interface PortListener {
   data(sender: string, payload: unknown, isLossy: boolean): void;
-  /** Nothing of this sender comes any more by the path that the frame came by. */
-  flushed(sender: string): void;
+  /** Nothing of this sender comes any more by this path. */
+  flushed(sender: string, by: Path | undefined): void;
   failed(error: ProtocolError): void;
 }
 
 type Settle = (result: boolean | Error) => void;
+
+/** A frame that comes, or is to come. */
+interface Arrival {
+  readonly sender: string;
+  readonly frame: Uint8Array;
+  readonly isKnown: boolean;
+  readonly by: Path | undefined;
+}
 
 export class PeerPort {
   private readonly platform: Platform;
@@ -37,10 +48,18 @@ export class PeerPort {
   private isPumping = false;
   private stopTimer: (() => void) | undefined;
   private isClosed = false;
+  /** By route. */
+  private readonly outbound: NetworkSimulator<OutgoingFrame>;
+  /** By sender. */
+  private readonly inbound: NetworkSimulator<Arrival>;
+  /** Those on which something is under way, by name. */
+  private readonly laneRoutes = new Map<string, Route>();
   private figures = { messagesSent: 0, messagesReceived: 0, messagesDropped: 0 };
 
   constructor(stream: number, platform: Platform, listener: PortListener) {
     this.delivery = new PeerDelivery("", stream);
+    this.outbound = new NetworkSimulator(stream);
+    this.inbound = new NetworkSimulator(~stream);
     this.platform = platform;
     this.listener = listener;
   }
@@ -70,17 +89,21 @@ export class PeerPort {
   }
 
   /** A frame came, by whichever path. What is known already is acknowledged, and not told. */
-  receive(sender: string, frame: Uint8Array, isKnown = false): void {
+  receive(sender: string, frame: Uint8Array, by: Path | undefined, isKnown = false): void {
     if (this.isClosed) return;
-    for (const event of this.delivery.receive(sender, frame, this.platform.nowMs())) {
-      if (event.event === "delivered" && isKnown) continue;
-      if (event.event === "delivered") {
-        this.figures.messagesReceived += 1;
-        this.listener.data(sender, event.payload, event.isLossy);
-      } else if (event.event === "flushed") this.listener.flushed(sender);
-      else this.listener.failed(event.error);
+    const arrival = { sender, frame, isKnown, by };
+    if (this.inbound.isClear(sender)) this.arrived(arrival);
+    else {
+      const parcel = { item: arrival, sizeBytes: frame.length, isLossy: isLossyFrame(frame) };
+      this.inbound.put(sender, [parcel], this.platform.nowMs());
     }
     this.wake();
+  }
+
+  /** The network between the peers is like this from now on. Throws `ProtocolError` (`bad_request`). */
+  simulate(simulation: Simulation): void {
+    this.outbound.become(simulation);
+    this.inbound.become(simulation);
   }
 
   // --- peers and their routes ------------------------------------------------------------------------------
@@ -105,6 +128,7 @@ export class PeerPort {
 
   left(peer: string): void {
     this.routes.delete(peer);
+    this.inbound.forget(peer);
     this.delivery.left(peer);
     this.wake();
   }
@@ -118,6 +142,7 @@ export class PeerPort {
 
   /** Nothing more comes of the peer, which is gone. */
   leftAsSender(peer: string): void {
+    this.inbound.forget(peer);
     this.delivery.leftAsSender(peer);
   }
 
@@ -133,7 +158,9 @@ export class PeerPort {
   /** Tells a peer that nothing more comes by a route. */
   flush(route: Route, peer: string): void {
     if (route.room(false) === undefined) return;
-    route.send([{ to: [peer], frame: this.delivery.flush(), isLossy: false }]);
+    const frame = { to: [peer], frame: this.delivery.flush(), isLossy: false };
+    this.handOver(route, [frame], this.platform.nowMs());
+    this.wake();
   }
 
   /** Something may go out, once what runs now has said all. */
@@ -160,19 +187,66 @@ export class PeerPort {
   private pump(): void {
     if (this.isClosed) return;
     const nowMs = this.platform.nowMs();
+    for (const sender of this.inbound.lanes) {
+      for (const arrival of this.inbound.take(sender, nowMs, LANE_BYTES, LANE_BYTES)) this.arrived(arrival);
+    }
     this.delivery.tick(nowMs);
     const routes = new Map([...this.routes.values()].map((route) => [route.name, route]));
     for (const [name, route] of routes) {
-      const frames = this.delivery.take(name, nowMs, route.room(false), route.room(true));
-      if (frames.length > 0) route.send(frames);
+      const hasRoom = this.outbound.roomBytes(name) > 0;
+      const [room, lossyRoom] = hasRoom ? [route.room(false), route.room(true)] : [];
+      this.handOver(route, this.delivery.take(name, nowMs, room, lossyRoom), nowMs);
     }
+    this.sendArrived(routes, nowMs);
     this.settle();
     this.stopTimer?.();
     this.stopTimer = undefined;
-    const { deadlineMs } = this.delivery;
-    if (deadlineMs === undefined) return;
-    const delayMs = Math.max(SOONEST_MS, deadlineMs - nowMs);
+    const deadlines = [this.delivery, this.inbound, this.outbound].flatMap(
+      ({ deadlineMs }) => deadlineMs ?? [],
+    );
+    if (deadlines.length === 0) return;
+    const delayMs = Math.max(SOONEST_MS, Math.min(...deadlines) - nowMs);
     this.stopTimer = this.platform.startTimer(delayMs, () => this.pump());
+  }
+
+  /** Onto its route, or into what is simulated before it. */
+  private handOver(route: Route, frames: readonly OutgoingFrame[], nowMs: number): void {
+    if (frames.length === 0) return;
+    if (this.outbound.isClear(route.name)) {
+      route.send(frames);
+      return;
+    }
+    this.laneRoutes.set(route.name, route);
+    const parcels = frames.map((item) => ({
+      item,
+      sizeBytes: item.frame.length,
+      isLossy: item.isLossy,
+    }));
+    this.outbound.put(route.name, parcels, nowMs);
+  }
+
+  /** What has been under way for as long as is simulated goes onto its route. */
+  private sendArrived(routes: ReadonlyMap<string, Route>, nowMs: number): void {
+    for (const [name, route] of this.laneRoutes) {
+      const [room, lossyRoom] = [route.room(false), route.room(true)];
+      const frames = this.outbound.take(name, nowMs, room, lossyRoom);
+      if (frames.length > 0) route.send(frames);
+      // There is no such route any more; what was on it goes by another.
+      else if (!routes.has(name) && room === undefined && lossyRoom === undefined) this.outbound.forget(name);
+    }
+    const lanes = new Set(this.outbound.lanes);
+    for (const name of [...this.laneRoutes.keys()]) if (!lanes.has(name)) this.laneRoutes.delete(name);
+  }
+
+  private arrived({ sender, frame, isKnown, by }: Arrival): void {
+    for (const event of this.delivery.receive(sender, frame, this.platform.nowMs())) {
+      if (event.event === "delivered" && isKnown) continue;
+      if (event.event === "delivered") {
+        this.figures.messagesReceived += 1;
+        this.listener.data(sender, event.payload, event.isLossy);
+      } else if (event.event === "flushed") this.listener.flushed(sender, by);
+      else this.listener.failed(event.error);
+    }
   }
 
   private settle(): void {
