@@ -83,6 +83,8 @@ def written(output: Output) -> list[Any]:
         return ["gone", output.identity]
     if isinstance(output, records.Renew):
         return ["renew", output.term]
+    if isinstance(output, records.Unheard):
+        return ["unheard", output.term]
     if isinstance(output, records.Reachable):
         return ["reachable", output.peer, output.is_reachable]
     if isinstance(output, records.Bad):
@@ -153,6 +155,7 @@ def generate() -> list[dict[str, Any]]:
         ("a successor becomes host", 3, killed, "m2"),
         ("a guest goes from one host to the next", 3, killed, "m3"),
         ("a host freezes and wakes as a guest", 4, frozen, "m1"),
+        ("a host freezes and is heard no more", 4, frozen, "m2"),
         ("a new host that has not everything asks the others", 5, handed_over, "m3"),
         ("a former successor is asked", 5, handed_over, "m2"),
         ("the link to the successor is lost for a while", 6, cut, "m1"),

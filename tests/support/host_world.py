@@ -26,6 +26,7 @@ from peerbus.client.webrtc.host_record import (
     Reachable,
     Renew,
     Transmit,
+    Unheard,
 )
 from peerbus.client.webrtc.peer_delivery import Delivered, Delivery
 from peerbus.protocol.errors import ProtocolError
@@ -359,6 +360,8 @@ class Node:
             self.gone.update(one for one in self.missing if one[0] == output.identity)
         elif isinstance(output, Renew):
             world.server.say(self, lambda: world.server.renew(self.identity, output.term), is_lossy=True)
+        elif isinstance(output, Unheard):
+            world.server.say(self, lambda: world.server.unheard(self.identity, output.term), is_lossy=True)
         elif isinstance(output, Reachable):
             world.server.say(self, lambda: world.server.report(self.identity, output))
         elif isinstance(output, Bad):
@@ -562,6 +565,12 @@ class Server:
     def renew(self, identity: str, term: int) -> None:
         try:
             self.group.renew(identity, term, is_answered=False, now_ms=self._world.now)
+        except ProtocolError:
+            pass
+
+    def unheard(self, identity: str, term: int) -> None:
+        try:
+            self.group.unheard(identity, term)
         except ProtocolError:
             pass
 

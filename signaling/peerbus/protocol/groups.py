@@ -32,11 +32,15 @@ HOST_RENEW_MS: Final = 300
 """How often a host renews its lease, from its own work loop."""
 HOST_TTL_MS: Final = 1_200
 """How long a lease is good without being renewed."""
+HOST_ALIVE_MS: Final = 100
+"""How often a host says on its links that it works."""
+HOST_UNHEARD_MS: Final = 400
+"""After how long without a word of the host a guest tells the server; again every `HOST_RENEW_MS`."""
 PROPOSAL_MS: Final = 8_000
 """How long all members have to be ready for a mode that was proposed; then it is rolled back."""
 READY_WITHIN_MS: Final = 7_000
 """When a member that is not ready yet vetoes, so that its reason is known."""
-LINK_WITHIN_MS: Final = 8_000
+LINK_WITHIN_MS: Final = 6_000
 """How long a link may take to connect before it is replaced."""
 
 Term: TypeAlias = Annotated[int, Meta(ge=0, le=2**53 - 1)]
@@ -126,6 +130,17 @@ class RenewHost(Content, frozen=True, tag="renew", kw_only=True):
     """Of its lease."""
 
 
+class Unheard(Content, frozen=True, tag="unheard", kw_only=True):
+    """
+    The host says nothing any more on a link that stands. May be sent lossy, and without an id.
+
+    Counts until the host renews its lease; said again as long as it is so.
+    """
+
+    term: Term
+    """Of the host's lease."""
+
+
 class Report(Content, frozen=True, tag="report", kw_only=True):
     """A direct link to a member can't be made, or can again."""
 
@@ -133,7 +148,7 @@ class Report(Content, frozen=True, tag="report", kw_only=True):
     is_reachable: bool
 
 
-GroupRequest: TypeAlias = Enter | Exit | Propose | Ready | Veto | RenewHost | Report
+GroupRequest: TypeAlias = Enter | Exit | Propose | Ready | Veto | RenewHost | Unheard | Report
 
 # --- server to member -------------------------------------------------------------------------------------
 

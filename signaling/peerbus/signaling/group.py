@@ -92,7 +92,8 @@ class Group:
         self._policy = AutoPolicy()
         self._objections: Final[dict[str, TokenBucket]] = {}
         """How many more proposals somebody may roll back; kept a while for who has left."""
-        self._last_order = 0
+        # Above those of before a restart: who comes first after it takes nobody's place.
+        self._last_order = (first_term - 1) % (_ORDER_MAX // 2)
         self._seen_term = 0
         """The term of what is believed of before a restart."""
         self._retry_at_ms: int | None = None
@@ -456,6 +457,12 @@ class Group:
         proposal = self.proposal
         if proposal is None or (proposal.host, proposal.term) != (identity, term):
             self._hosting.renew(identity, term, is_answered=is_answered, now_ms=now_ms)
+
+    def unheard(self, identity: str, term: int) -> None:
+        """A guest hears nothing of the host any more. Raises `ProtocolError` (`not_found`)."""
+        self._member(identity)
+        if not self.is_gathering:
+            self._hosting.unheard(identity, term)
 
     # --- time -------------------------------------------------------------------------------------------------
 

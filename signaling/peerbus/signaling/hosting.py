@@ -21,6 +21,8 @@ _RESERVED_MS: Final = HOST_TTL_MS + 3_000
 """How long a host of before a restart has to connect again and renew."""
 _LATE_MS: Final = 250
 """Who looks so long after a lease has run out was asleep itself, and may have renewals yet to read."""
+_UNHEARD_RENEW_MS: Final = 2 * HOST_RENEW_MS
+"""A host that nobody hears any more, and that has not renewed for so long, is followed at once."""
 _RETRY_MS: Final = 500
 """When to try again where no term could be had."""
 
@@ -39,20 +41,25 @@ class GroupCounters(Struct):
 class HostLease:
     """Good until `until_ms`; renewed by its holder alone, and under its own term."""
 
-    __slots__ = ("_was_late", "holder", "term", "until_ms")
+    __slots__ = ("_was_late", "heard_ms", "holder", "term", "unheard_by", "until_ms")
 
-    def __init__(self, holder: str, term: int, until_ms: int) -> None:
+    def __init__(self, holder: str, term: int, now_ms: int, until_ms: int) -> None:
         self.holder: Final = holder
         self.term: Final = term
+        self.heard_ms = now_ms
+        """When it was renewed last, or begun."""
         self.until_ms = until_ms
+        self.unheard_by: Final[set[str]] = set()
+        """Who says since then that it hears nothing of the host any more."""
         self._was_late = False
 
     def renew(self, holder: str, term: int, now_ms: int) -> bool:
         """Word from the holder's work loop. False if the lease is not (any more) its. One that has run out goes on."""
         if holder != self.holder or term != self.term:
             return False
-        self.until_ms = now_ms + HOST_TTL_MS
+        self.heard_ms, self.until_ms = now_ms, now_ms + HOST_TTL_MS
         self._was_late = False
+        self.unheard_by.clear()
         return True
 
     def shorten(self, left_ms: int, now_ms: int) -> None:
@@ -113,7 +120,10 @@ class Hosting:
         if self._retry_at_ms is not None:
             return self._retry_at_ms
         lease = self._lease
-        return None if lease is None or not self._takers(lease.holder) else lease.until_ms
+        if lease is None or not self._takers(lease.holder):
+            return None
+        unheard_ms = self._unheard_until_ms(lease)
+        return lease.until_ms if unheard_ms is None else min(lease.until_ms, unheard_ms)
 
     def as_host(self, holder: str, term: int) -> GroupHost:
         """Somebody as host, and who would follow."""
@@ -143,7 +153,7 @@ class Hosting:
 
     def begin(self, holder: str, term: int, now_ms: int) -> None:
         """Somebody is host, under a new term."""
-        self._lease = HostLease(holder, term, now_ms + HOST_TTL_MS)
+        self._lease = HostLease(holder, term, now_ms, now_ms + HOST_TTL_MS)
         for member in self._members.values():
             member.is_cut_off = False
         self._counters.hosts += 1
@@ -182,13 +192,30 @@ class Hosting:
             self._stale_told[identity] = holds
             raise ProtocolError(ErrorCode.STALE_TERM, details={"term": holds})
 
+    def unheard(self, identity: str, term: int) -> None:
+        """A guest says that nothing comes from the host any more, though its link to it stands."""
+        lease = self._lease
+        if lease is not None and lease.term == term and lease.holder != identity:
+            lease.unheard_by.add(identity)
+
+    def _unheard_until_ms(self, lease: HostLease) -> int | None:
+        """When the lease ends because all who are connected agree that the host is silent; None if they don't."""
+        others = [one for one in self._members.values() if one.identity != lease.holder and not one.is_away]
+        if not lease.unheard_by or not all(
+            one.identity in lease.unheard_by or lease.holder in one.unreachable for one in others
+        ):
+            return None
+        holder = self._members.get(lease.holder)
+        is_away = holder is None or holder.is_away
+        return lease.heard_ms if is_away else lease.heard_ms + _UNHEARD_RENEW_MS
+
     def adopt(self, seen: SeenHost, now_ms: int) -> None:
         """A member says who was host before the restart."""
         lease = self._lease
         if not 0 < seen.term < self._first_term:
             return
         if lease is None:
-            self._lease = HostLease(seen.identity, seen.term, now_ms + _RESERVED_MS)
+            self._lease = HostLease(seen.identity, seen.term, now_ms, now_ms + _RESERVED_MS)
             return
         is_same = (lease.holder, lease.term) == (seen.identity, seen.term)
         if is_same or lease.term >= self._first_term or seen.term < lease.term:
@@ -204,7 +231,9 @@ class Hosting:
         lease = self._lease
         self._retry_at_ms = None
         if lease is not None:
-            if not self._takers(lease.holder) or not lease.has_lapsed(now_ms):
+            unheard_ms = self._unheard_until_ms(lease)
+            is_unheard = unheard_ms is not None and now_ms >= unheard_ms
+            if not self._takers(lease.holder) or not (is_unheard or lease.has_lapsed(now_ms)):
                 return False
             if lease.holder in self._members:
                 self._members[lease.holder].is_silent = True

@@ -75,7 +75,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     group_proposals_per_min: int = 12
     group_vetoes_per_min: int = 3
     # Times.
-    group_host_away_ms: int = 500
+    group_host_away_ms: int = 1_200
     handshake_timeout_ms: int = 10_000
     ping_interval_ms: int = 10_000
     silence_timeout_ms: int = 25_000

@@ -43,6 +43,8 @@ function written(output: HostOutput): unknown[] {
       return ["gone", output.identity];
     case "renew":
       return ["renew", output.term];
+    case "unheard":
+      return ["unheard", output.term];
     case "reachable":
       return ["reachable", output.peer, output.isReachable];
     case "bad":

@@ -32,7 +32,8 @@ from peerbus.client.webrtc.host_frames import (
     kind_of,
 )
 from peerbus.client.webrtc.host_log import entry_of
-from peerbus.client.webrtc.host_record import Bad, FrameCame, HostChanged, HostRecord, HostView
+from peerbus.client.webrtc.host_record import Bad, FrameCame, HostChanged, HostRecord, HostView, Unheard
+from peerbus.client.webrtc.host_silence import Silence
 from peerbus.client.webrtc.host_state import SnapshotReader, pieces_of
 from peerbus.client.webrtc.peer_receiving import ACK_FRAMES, ACK_MS
 
@@ -58,6 +59,7 @@ class Following:
         self._reader = SnapshotReader()
         self._ack_due_ms: int | None = None
         self._unacknowledged = 0
+        self._silence: Final = Silence()
         self.greet()
 
     def greet(self) -> None:
@@ -84,6 +86,7 @@ class Following:
         self._synced = None
         self._reader = SnapshotReader()
         self._ack_due_ms = None
+        self._silence.stop()
 
     def regroup(self, view: HostView, *, is_next: bool) -> None:
         """The group changed, not the host."""
@@ -117,12 +120,13 @@ class Following:
     def receive(self, message: Message, now_ms: int) -> None:
         """A message of the host, under its term."""
         record = self._record
+        self._silence.heard(now_ms)
         if isinstance(message, EntryMessage):
             self._entry(message, now_ms)
         elif isinstance(message, Passed):
             record.outputs.append(FrameCame(message.sender, message.frame))
         elif isinstance(message, Welcome):
-            self._welcome(message)
+            self._welcome(message, now_ms)
         elif isinstance(message, Known):
             record.stable, record.released = message.stable, message.released
             record.prune()
@@ -139,7 +143,9 @@ class Following:
             self._tell_all(wants_state=message.wants_state)
 
     def tick(self, now_ms: int) -> None:
-        """Acknowledges what is due."""
+        """Acknowledges what is due, and notices a host that is silent."""
+        if self._silence.is_to_be_told(now_ms):
+            self._record.outputs.append(Unheard(self.term))
         if self._ack_due_ms is not None and now_ms >= self._ack_due_ms:
             self._ack_due_ms = None
             self._unacknowledged = 0
@@ -151,14 +157,16 @@ class Following:
     @property
     def deadline_ms(self) -> int | None:
         """When to call `tick`."""
-        return self._ack_due_ms
+        due = (self._ack_due_ms, self._silence.deadline_ms)
+        return min((at for at in due if at is not None), default=None)
 
-    def _welcome(self, message: Welcome) -> None:
+    def _welcome(self, message: Welcome, now_ms: int) -> None:
         record = self._record
         record.position_term, record.position = self.term, message.n
         record.stable, record.released = min(record.stable, message.n), min(record.released, message.n)
         record.log.cut(message.n)
         self.is_greeted = True
+        self._silence.start(now_ms)
         if not self._was_greeted:
             self._was_greeted = True
             record.outputs.append(HostChanged(self.host, self.term, record.snapshot))

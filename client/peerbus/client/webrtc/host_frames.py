@@ -131,6 +131,10 @@ class Known(LinkMessage, frozen=True, array_like=True, tag=13):
     released: Number
 
 
+class Alive(LinkMessage, frozen=True, array_like=True, tag=15):
+    """The host's work loop runs; every `HOST_ALIVE_MS`, whatever else there is to say."""
+
+
 # --- both ways --------------------------------------------------------------------------------------------
 
 
@@ -176,6 +180,7 @@ Message: TypeAlias = (
     | Known
     | EntryMessage
     | StatePiece
+    | Alive
 )
 
 _BATCH: Final = msgspec.msgpack.Decoder(list[Message])

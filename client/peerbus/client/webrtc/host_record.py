@@ -93,6 +93,12 @@ class Renew(Struct, frozen=True):
     term: int
 
 
+class Unheard(Struct, frozen=True):
+    """Nothing comes from the host any more, though the link to it stands; for the server."""
+
+    term: int
+
+
 class Reachable(Struct, frozen=True):
     """A peer that others count on does not answer, or does again; for the server."""
 
@@ -108,7 +114,7 @@ class Bad(Struct, frozen=True):
 
 
 Output: TypeAlias = (
-    Transmit | FrameCame | HostMessage | HostChanged | PathReady | Gone | Renew | Reachable | Bad
+    Transmit | FrameCame | HostMessage | HostChanged | PathReady | Gone | Renew | Unheard | Reachable | Bad
 )
 
 

@@ -16,6 +16,7 @@ from peerbus.client.webrtc import peer_frames
 from peerbus.client.webrtc.host_frames import (
     HOST_ROLE,
     Ack,
+    Alive,
     EntryMessage,
     Fetch,
     Hello,
@@ -34,6 +35,7 @@ from peerbus.client.webrtc.host_frames import (
     encode,
     kind_of,
 )
+from peerbus.client.webrtc.host_guests import Guest, Guests
 from peerbus.client.webrtc.host_inbox import HostInbox
 from peerbus.client.webrtc.host_log import Entry, entry_of, reliable_of
 from peerbus.client.webrtc.host_record import (
@@ -46,8 +48,9 @@ from peerbus.client.webrtc.host_record import (
     Reachable,
     is_role,
 )
-from peerbus.client.webrtc.host_state import SnapshotReader, SnapshotSending, pieces_of, snapshot_of
+from peerbus.client.webrtc.host_state import snapshot_of
 from peerbus.client.webrtc.peer_receiving import ACK_MS, Delivered
+from peerbus.protocol.groups import HOST_ALIVE_MS
 
 GATHER_MS: Final = 2_000
 """How long a new host that may not have everything waits for the others."""
@@ -59,22 +62,6 @@ STALL_MS: Final = 1_000
 """After how much silence of the successor the server is told."""
 LINK_MS: Final = 3_000
 """Likewise, if it has not come yet."""
-
-
-class _Guest:
-    """What the host knows of a guest, on one link."""
-
-    def __init__(self, hello: Hello) -> None:
-        self.hello: Final = hello
-        self.is_welcome = False
-        self.is_replica = False
-        self.sent = 0
-        """The last place it was told of, or passed over."""
-        self.acked = 0
-        self.safe = 0
-        """As successor: it has everything up to here."""
-        self.states: Final = SnapshotSending((hello.state_term, hello.state_version))
-        self.reader: Final = SnapshotReader()
 
 
 class Serving:
@@ -94,8 +81,7 @@ class Serving:
         """What is released and not taken in yet."""
         self._taken = 0
         """Up to here this member was given what is for it."""
-        self._guests: Final[dict[str, _Guest]] = {}
-        self._early: Final[dict[str, Hello]] = {}
+        self._guests: Final = Guests(record, view.term)
         self._gathered: Final[set[str]] = set()
         self._last_host: Final = last_host
         self._gather_until_ms = now_ms if is_sure else now_ms + GATHER_MS
@@ -104,6 +90,7 @@ class Serving:
         self._applied = 0
         self._replays = False
         self._versions = 0
+        self._alive_due_ms = now_ms + HOST_ALIVE_MS
         self._known_due_ms = now_ms + KNOWN_MS
         self._known = (0, 0)
         self._stalled_ms: int | None = None
@@ -116,26 +103,22 @@ class Serving:
         """The group changed, not the host."""
         before, self._view = self._view, view
         self._reported.intersection_update(view.members)
-        for peer in [peer for peer in self._guests if peer not in view.members]:
-            self._early[peer] = self._guests.pop(peer).hello
-        for peer in [peer for peer, hello in self._early.items() if self._knows(peer, hello)]:
-            self._hello(peer, self._early.pop(peer), now_ms)
+        for peer, hello in self._guests.regroup(view):
+            self._hello(peer, hello, now_ms)
         if view.successor != before.successor:
             self._stalled_ms = None
-            for peer, guest in self._guests.items():
-                if guest.is_replica and peer != view.successor:
-                    guest.is_replica = False
+            self._guests.only_replica(view.successor)
             self._sync(now_ms)
         if not self.is_ready:
             self._gather(now_ms)
-        elif view.members != before.members:
+        else:
+            # Each version: a guest may learn by a later one than others that somebody left.
             self._mark(now_ms)
         self._advance(now_ms)
 
     def unlinked(self, peer: str) -> None:
         """The link to a guest is gone."""
-        self._guests.pop(peer, None)
-        self._early.pop(peer, None)
+        self._guests.drop(peer)
 
     # --- frames -------------------------------------------------------------------------------------------------
 
@@ -165,11 +148,8 @@ class Serving:
         for peer in everybody if to is None else to:
             if peer in (me, HOST_ROLE):
                 self._record.outputs.append(FrameCame(sender, frame))
-            elif peer in self._guests and self._guests[peer].is_welcome:
-                if is_lossy:
-                    self._record.say_lossy(peer, message)
-                else:
-                    self._record.say_bytes(peer, message)
+            else:
+                self._guests.say(peer, message, is_lossy=is_lossy)
 
     def set_state(self, state: object, now_ms: int) -> None:
         """The application's state as it is now. Raises `PeerbusError`: `bad_request`, `too_large`."""
@@ -187,11 +167,8 @@ class Serving:
     def receive(self, peer: str, message: Message, now_ms: int) -> None:
         """A message of a guest, under this term."""
         if isinstance(message, Hello):
-            if self._knows(peer, message):
+            if self._guests.expects(peer, message, self._view):
                 self._hello(peer, message, now_ms)
-            else:
-                self._guests.pop(peer, None)
-                self._early[peer] = message
             return
         guest = self._guests.get(peer)
         if guest is None:
@@ -224,6 +201,9 @@ class Serving:
             return
         for sender, frame in self._inbox.acks(now_ms):
             self._answer(sender, frame)
+        if now_ms >= self._alive_due_ms:
+            self._alive_due_ms = now_ms + HOST_ALIVE_MS
+            self._guests.say_to_all(encode(Alive(self.term)))
         if now_ms >= self._known_due_ms:
             self._known_due_ms = now_ms + KNOWN_MS
             self._tell_known(now_ms)
@@ -236,15 +216,13 @@ class Serving:
         if not self.is_ready:
             return self._gather_until_ms
         acks = self._inbox.deadline_ms
-        return self._known_due_ms if acks is None else min(self._known_due_ms, acks)
-
-    def _knows(self, peer: str, hello: Hello) -> bool:
-        return peer in self._view.members and hello.version <= self._view.version
+        due_ms = min(self._alive_due_ms, self._known_due_ms)
+        return due_ms if acks is None else min(due_ms, acks)
 
     # --- taking over --------------------------------------------------------------------------------------------
 
     def _hello(self, peer: str, hello: Hello, now_ms: int) -> None:
-        guest = self._guests[peer] = _Guest(hello)
+        guest = self._guests.greet(peer, hello)
         if self.is_ready:
             self._welcome(peer, guest, now_ms)
         else:
@@ -252,7 +230,7 @@ class Serving:
             wants_state = (hello.state_term, hello.state_version) > own
             self._record.say(peer, Fetch(self.term, wants_state))
 
-    def _tail(self, peer: str, guest: _Guest, message: Message, now_ms: int) -> None:
+    def _tail(self, peer: str, guest: Guest, message: Message, now_ms: int) -> None:
         if isinstance(message, EntryMessage):
             self._record.log.put(entry_of(message, now_ms))
         elif isinstance(message, StatePiece):
@@ -291,13 +269,13 @@ class Serving:
             self._welcome(peer, guest, now_ms)
         self._advance(now_ms)
 
-    def _welcome(self, peer: str, guest: _Guest, now_ms: int) -> None:
+    def _welcome(self, peer: str, guest: Guest, now_ms: int) -> None:
         n = self._record.resume_from(guest.hello.position_term, guest.hello.position, self.term)
         guest.is_welcome = True
         guest.sent = guest.acked = n
         self._record.say(peer, Welcome(self.term, n))
         self._sync(now_ms)
-        self._tell(peer, guest, {})
+        self._guests.tell(peer, guest, self.released, {})
         self._push_states(now_ms)
 
     def _sync(self, now_ms: int) -> None:
@@ -317,7 +295,7 @@ class Serving:
         self._push_states(now_ms)
 
     @property
-    def _replica(self) -> _Guest | None:
+    def _replica(self) -> Guest | None:
         return None if self._view.successor is None else self._guests.get(self._view.successor)
 
     # --- the order ----------------------------------------------------------------------------------------------
@@ -351,26 +329,14 @@ class Serving:
         else:
             replica = self._replica
             if replica is not None and replica.is_replica:
-                self._tell(self._view.successor, replica, encoded)
+                self._guests.tell(self._view.successor, replica, self.released, encoded)
             safe = 0 if replica is None else replica.safe
         if safe > self.released:
             entries = list(self._record.log.between(self.released, safe))
             self.released = safe
             for peer, guest in self._guests.items():
-                self._tell(peer, guest, encoded)
+                self._guests.tell(peer, guest, self.released, encoded)
             self._pending.extend(entries)
-
-    def _tell(self, peer: str, guest: _Guest, encoded: dict[int, bytes]) -> None:
-        """What a guest has not been told: the successor of everything, others of what is released and for them."""
-        up_to = self._record.log.last_n if guest.is_replica else self.released
-        if not guest.is_welcome or up_to <= guest.sent:
-            return
-        for entry in self._record.log.between(guest.sent, up_to):
-            if guest.is_replica or peer in entry.to:
-                if entry.n not in encoded:
-                    encoded[entry.n] = encode(entry.message(self.term))
-                self._record.say_bytes(peer, encoded[entry.n])
-        guest.sent = up_to
 
     def take_in(self, now_ms: int) -> bool:
         """Takes in the next entry that is released, if there is one: one by one, so that a state is at its place."""
@@ -413,8 +379,8 @@ class Serving:
         """An acknowledgement of the host's role."""
         if sender == self._record.identity:
             self._record.outputs.append(FrameCame(HOST_ROLE, frame))
-        elif sender in self._guests and self._guests[sender].is_welcome:
-            self._record.say(sender, Passed(self.term, HOST_ROLE, frame))
+        else:
+            self._guests.say(sender, encode(Passed(self.term, HOST_ROLE, frame)))
 
     # --- what is due --------------------------------------------------------------------------------------------
 
@@ -431,33 +397,18 @@ class Serving:
         if (stable, self._taken) != self._known:
             self._known = (stable, self._taken)
             record.prune()
-            message = encode(Known(self.term, stable, self._taken))
-            for peer, guest in self._guests.items():
-                if guest.is_welcome:
-                    record.say_bytes(peer, message)
+            self._guests.say_to_all(encode(Known(self.term, stable, self._taken)))
 
     def _has(self, peer: str, entry: Entry, now_ms: int) -> bool:
         if peer in (self._record.identity, HOST_ROLE):
             return True
-        if peer in self._guests:
-            return self._guests[peer].acked >= entry.n
+        guest = self._guests.get(peer)
+        if guest is not None:
+            return guest.acked >= entry.n
         return peer not in self._view.members and now_ms >= entry.at_ms + GONE_MS
 
     def _push_states(self, now_ms: int) -> None:
-        """The newest snapshot to the successor at once, and to all others as soon as that has it."""
-        snapshot = self._record.snapshot
-        if snapshot is None:
-            return
-        replica = self._replica
-        is_safe = self._view.successor is None or (replica is not None and replica.states.has >= snapshot.age)
-        pieces: list[bytes] | None = None
-        for peer, guest in self._guests.items():
-            is_due = guest.is_replica or (is_safe and now_ms >= guest.states.next_ms)
-            if guest.is_welcome and is_due and guest.states.wants(snapshot):
-                pieces = pieces or [encode(piece) for piece in pieces_of(snapshot, self.term)]
-                for piece in pieces:
-                    self._record.say_bytes(peer, piece)
-                guest.states.sent(snapshot, now_ms)
+        self._guests.push_states(self._view.successor, now_ms)
 
     def _watch_successor(self, now_ms: int) -> None:
         """A successor that does not answer holds everybody up: the server is told, and names another."""

@@ -28,6 +28,7 @@ from peerbus.client.webrtc.host_record import (
     Reachable,
     Renew,
     Transmit,
+    Unheard,
 )
 from peerbus.client.webrtc.mesh_way import MeshWay
 from peerbus.client.webrtc.peer_delivery import Outgoing
@@ -53,6 +54,8 @@ class HostEvents(Struct, frozen=True, kw_only=True):
     """Nothing more comes of this identity, which has left."""
     on_renew: Callable[[int], None]
     """The lease is to be renewed."""
+    on_unheard: Callable[[int], None]
+    """Nothing comes from the host under this term any more."""
     report: Callable[[str, bool], None]
     """Whether a peer can be reached, for the server."""
 
@@ -244,6 +247,8 @@ class HostWay:
             tells.on_gone(output.identity)
         elif isinstance(output, Renew):
             tells.on_renew(output.term)
+        elif isinstance(output, Unheard):
+            tells.on_unheard(output.term)
         elif isinstance(output, Reachable):
             tells.report(output.peer, output.is_reachable)
         elif isinstance(output, Bad):

@@ -54,6 +54,7 @@ from peerbus.protocol.groups import (
     Ready,
     RenewHost,
     Report,
+    Unheard,
     Veto,
     WantedMode,
 )
@@ -548,8 +549,15 @@ class PeerGroup:
 
     def renew(self, term: int) -> None:
         """The host works."""
+        self._tell_lossy(RenewHost(term=term))
+
+    def unheard(self, term: int) -> None:
+        """The host seems not to."""
+        self._tell_lossy(Unheard(term=term))
+
+    def _tell_lossy(self, request: GroupRequest) -> None:
         if self._agent.is_connected:
-            content = msgspec.to_builtins(RenewHost(term=term))
+            content = msgspec.to_builtins(request)
             told = self._agent.send_message(
                 {"content": content}, type=SIGNAL, to=[GROUP_AGENT], delivery="lossy"
             )

@@ -17,4 +17,4 @@ export const PROPOSAL_MS = 8_000;
 /** When a member that is not ready yet vetoes, so that its reason is known. */
 export const READY_WITHIN_MS = 7_000;
 /** How long a link may take to connect before it is replaced. */
-export const LINK_WITHIN_MS = 8_000;
+export const LINK_WITHIN_MS = 6_000;

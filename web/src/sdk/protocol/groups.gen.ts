@@ -65,6 +65,16 @@ export interface RenewHostSignal {
   readonly term: number;
 }
 
+/**
+ * The host says nothing any more on a link that stands. May be sent lossy, and without an id.
+ *
+ * Counts until the host renews its lease; said again as long as it is so.
+ */
+export interface UnheardSignal {
+  readonly kind: "unheard";
+  readonly term: number;
+}
+
 /** A direct link to a member can't be made, or can again. */
 export interface ReportSignal {
   readonly kind: "report";
@@ -180,6 +190,7 @@ export type GroupRequest =
   | ReadySignal
   | VetoSignal
   | RenewHostSignal
+  | UnheardSignal
   | ReportSignal;
 
 export type GroupSignal =

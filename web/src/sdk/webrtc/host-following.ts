@@ -30,6 +30,7 @@ import {
 } from "./host-frames";
 import { entryMessage, entryOf } from "./host-log";
 import type { HostRecord, HostView } from "./host-record";
+import { HostSilence } from "./host-silence";
 import { piecesOf, SnapshotReader } from "./host-state";
 import { FLUSHED, LOSSY, RELIABLE } from "./peer-frames";
 import { ACK_MS } from "./peer-receiving";
@@ -54,6 +55,7 @@ export class HostFollowing {
   private reader = new SnapshotReader();
   private ackDueMs: number | undefined;
   private unacknowledged = 0;
+  private readonly silence = new HostSilence();
 
   constructor(record: HostRecord, { host, term, successor, version }: HostView) {
     this.unnamedVersion = successor === record.identity ? 0 : version;
@@ -88,6 +90,7 @@ export class HostFollowing {
     this.synced = undefined;
     this.reader = new SnapshotReader();
     this.ackDueMs = undefined;
+    this.silence.stop();
   }
 
   /** The group changed, not the host. */
@@ -121,6 +124,7 @@ export class HostFollowing {
   /** A message of the host, under its term. */
   receive(message: HostLinkMessage, nowMs: number): void {
     const { record } = this;
+    this.silence.heard(nowMs);
     switch (message.kind) {
       case ENTRY:
         this.entry(message, nowMs);
@@ -131,7 +135,7 @@ export class HostFollowing {
         break;
       }
       case WELCOME:
-        this.welcome(message.n);
+        this.welcome(message.n, nowMs);
         break;
       case KNOWN:
         record.stable = message.stable;
@@ -158,8 +162,9 @@ export class HostFollowing {
     }
   }
 
-  /** Acknowledges what is due. */
+  /** Acknowledges what is due, and notices a host that is silent. */
   tick(nowMs: number): void {
+    if (this.silence.isToBeTold(nowMs)) this.record.outputs.push({ output: "unheard", term: this.term });
     if (this.ackDueMs === undefined || nowMs < this.ackDueMs) return;
     this.ackDueMs = undefined;
     this.unacknowledged = 0;
@@ -170,10 +175,12 @@ export class HostFollowing {
 
   /** When to call `tick`. */
   get deadlineMs(): number | undefined {
-    return this.ackDueMs;
+    const { ackDueMs, silence } = this;
+    if (ackDueMs === undefined || silence.deadlineMs === undefined) return ackDueMs ?? silence.deadlineMs;
+    return Math.min(ackDueMs, silence.deadlineMs);
   }
 
-  private welcome(n: number): void {
+  private welcome(n: number, nowMs: number): void {
     const { record, host, term } = this;
     record.positionTerm = term;
     record.position = n;
@@ -181,6 +188,7 @@ export class HostFollowing {
     record.released = Math.min(record.released, n);
     record.log.cut(n);
     this.isGreeted = true;
+    this.silence.start(nowMs);
     if (!this.wasGreeted) {
       this.wasGreeted = true;
       record.outputs.push({ output: "host", host, term, state: record.snapshot });

@@ -38,6 +38,8 @@ export const SYNC = 11;
 export const SYNCED = 12;
 export const KNOWN = 13;
 export const STATE_PIECE = 14;
+/** The host's work loop runs. */
+export const ALIVE = 15;
 
 interface Told {
   /** That of the host. */
@@ -84,7 +86,7 @@ export type HostLinkMessage =
       readonly kind: typeof ACK_ENTRIES | typeof SAFE | typeof WELCOME | typeof SYNCED;
       readonly n: number;
     })
-  | (Told & { readonly kind: typeof TAIL_END })
+  | (Told & { readonly kind: typeof TAIL_END | typeof ALIVE })
   | (Told & { readonly kind: typeof STATE_HAVE; readonly stateTerm: number; readonly version: number })
   | EntryMessage
   | (Told & { readonly kind: typeof PASSED; readonly sender: string; readonly frame: Uint8Array })
@@ -122,6 +124,7 @@ function fieldsOf(message: HostLinkMessage): readonly unknown[] {
     case SYNCED:
       return [message.n];
     case TAIL_END:
+    case ALIVE:
       return [];
     case STATE_HAVE:
       return [message.stateTerm, message.version];
@@ -213,6 +216,7 @@ function bodyOf(kind: number, term: number, from: Fields): HostLinkMessage {
     case SYNCED:
       return { kind, term, n: from.number() };
     case TAIL_END:
+    case ALIVE:
       return { kind, term };
     case STATE_HAVE:
       return { kind, term, stateTerm: from.number(), version: from.number() };

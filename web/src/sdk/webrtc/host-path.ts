@@ -31,6 +31,8 @@ export interface HostListener extends PathListener {
   /** Nothing more comes of this member, which has left. */
   gone(identity: string): void;
   renew(term: number): void;
+  /** Nothing comes from the host under this term any more. */
+  unheard(term: number): void;
   failed(error: ProtocolError): void;
 }
 
@@ -216,6 +218,9 @@ export class HostPath implements Path {
         break;
       case "renew":
         listener.renew(output.term);
+        break;
+      case "unheard":
+        listener.unheard(output.term);
         break;
       case "reachable":
         listener.reachable(output.peer, output.isReachable);

@@ -72,6 +72,8 @@ export type HostOutput =
   /** Nothing of this peer comes any more: it left, and what was safe of it is delivered. */
   | { readonly output: "gone"; readonly identity: string }
   | { readonly output: "renew"; readonly term: number }
+  /** Nothing comes from the host any more, though the link to it stands; for the server. */
+  | { readonly output: "unheard"; readonly term: number }
   /** A peer that others count on does not answer, or does again; for the server. */
   | { readonly output: "reachable"; readonly peer: string; readonly isReachable: boolean }
   | { readonly output: "bad"; readonly peer: string; readonly error: ProtocolError };

@@ -9,6 +9,7 @@
 import { ProtocolError } from "../protocol/errors";
 import {
   ACK_ENTRIES,
+  ALIVE,
   ENTRY,
   encodeHostMessage,
   FETCH,
@@ -29,15 +30,18 @@ import {
   TAIL_END,
   WELCOME,
 } from "./host-frames";
+import { type HostGuest, HostGuests } from "./host-guests";
 import { HostInbox } from "./host-inbox";
 import { type Entry, entryMessage, entryOf, reliableOf } from "./host-log";
 import { type HostRecord, type HostView, isRole, markerOf } from "./host-record";
-import { isNewer, piecesOf, SnapshotReader, SnapshotSending, snapshotOf } from "./host-state";
+import { isNewer, snapshotOf } from "./host-state";
 import { FLUSHED, LOSSY, RELIABLE } from "./peer-frames";
 import { ACK_MS } from "./peer-receiving";
 
 /** How long a new host that may not have everything waits for the others. */
 const GATHER_MS = 2_000;
+/** How often the host says on its links that it works. */
+const ALIVE_MS = 100;
 /** How often guests are told what everybody has. */
 const KNOWN_MS = 200;
 /** How long a frame is kept for a recipient that the host does not know, or not yet. */
@@ -46,25 +50,6 @@ const GONE_MS = 3_000;
 const STALL_MS = 1_000;
 /** Likewise, if it has not come yet. */
 const LINK_MS = 3_000;
-
-/** What the host knows of a guest, on one link. */
-class Guest {
-  readonly hello: Hello;
-  isWelcome = false;
-  isReplica = false;
-  /** The last place it was told of, or passed over. */
-  sent = 0;
-  acked = 0;
-  /** As successor: it has everything up to here. */
-  safe = 0;
-  readonly states: SnapshotSending;
-  readonly reader = new SnapshotReader();
-
-  constructor(hello: Hello) {
-    this.hello = hello;
-    this.states = new SnapshotSending([hello.stateTerm, hello.stateVersion]);
-  }
-}
 
 /** For one term. */
 export class HostServing {
@@ -80,13 +65,13 @@ export class HostServing {
   private readonly pending: Entry[] = [];
   /** Up to here this member was given what is for it. */
   private taken = 0;
-  private readonly guests = new Map<string, Guest>();
-  private readonly early = new Map<string, Hello>();
+  private readonly guests: HostGuests;
   private readonly gathered = new Set<string>();
   private inbox = new HostInbox(new Map());
   private applied = 0;
   private replays = false;
   private versions = 0;
+  private aliveDueMs: number;
   private knownDueMs: number;
   private known: readonly [stable: number, taken: number] = [0, 0];
   private stalledMs: number | undefined;
@@ -97,8 +82,10 @@ export class HostServing {
     this.record = record;
     this.view = view;
     this.term = view.term;
+    this.guests = new HostGuests(record, view.term);
     this.lastHost = lastHost;
     this.gatherUntilMs = isSure ? nowMs : nowMs + GATHER_MS;
+    this.aliveDueMs = nowMs + ALIVE_MS;
     this.knownDueMs = nowMs + KNOWN_MS;
     this.gather(nowMs);
   }
@@ -110,30 +97,21 @@ export class HostServing {
     const before = this.view;
     this.view = view;
     for (const peer of [...this.reported]) if (!view.members.has(peer)) this.reported.delete(peer);
-    for (const [peer, { hello }] of [...this.guests]) {
-      if (view.members.has(peer)) continue;
-      this.guests.delete(peer);
-      this.early.set(peer, hello);
-    }
-    for (const [peer, hello] of [...this.early]) {
-      if (!this.knows(peer, hello)) continue;
-      this.early.delete(peer);
-      this.hello(peer, hello, nowMs);
-    }
+    for (const [peer, hello] of this.guests.regroup(view)) this.hello(peer, hello, nowMs);
     if (view.successor !== before.successor) {
       this.stalledMs = undefined;
-      for (const [peer, guest] of this.guests) if (peer !== view.successor) guest.isReplica = false;
+      this.guests.onlyReplica(view.successor);
       this.sync(nowMs);
     }
     if (!this.isReady) this.gather(nowMs);
-    else if (!isSame(view.members, before.members)) this.mark(nowMs);
+    // Each version: a guest may learn by a later one than others that somebody left.
+    else this.mark(nowMs);
     this.advance();
   }
 
   /** The link to a guest is gone. */
   unlinked(peer: string): void {
-    this.guests.delete(peer);
-    this.early.delete(peer);
+    this.guests.drop(peer);
   }
 
   // --- frames ----------------------------------------------------------------------------------------------
@@ -170,10 +148,7 @@ export class HostServing {
     for (const peer of to ?? everybody) {
       if (peer === record.identity || peer === HOST_ROLE) {
         record.outputs.push({ output: "frame", sender, frame, isForHost: false, isInState: false });
-      } else if (this.guests.get(peer)?.isWelcome) {
-        if (frameKind(frame) === LOSSY) record.sayLossy(peer, message);
-        else record.sayBytes(peer, message);
-      }
+      } else this.guests.say(peer, message, frameKind(frame) === LOSSY);
     }
   }
 
@@ -182,11 +157,7 @@ export class HostServing {
   /** A message of a guest, under this term. */
   receive(peer: string, message: HostLinkMessage, nowMs: number): void {
     if (message.kind === HELLO) {
-      if (this.knows(peer, message)) this.hello(peer, message, nowMs);
-      else {
-        this.guests.delete(peer);
-        this.early.set(peer, message);
-      }
+      if (this.guests.expects(peer, message, this.view)) this.hello(peer, message, nowMs);
       return;
     }
     const guest = this.guests.get(peer);
@@ -197,7 +168,7 @@ export class HostServing {
     else this.heard(peer, guest, message, nowMs);
   }
 
-  private heard(peer: string, guest: Guest, message: HostLinkMessage, nowMs: number): void {
+  private heard(peer: string, guest: HostGuest, message: HostLinkMessage, nowMs: number): void {
     switch (message.kind) {
       case SUBMIT:
         this.submit(peer, message.to, message.frame, nowMs);
@@ -232,6 +203,10 @@ export class HostServing {
       return;
     }
     for (const [sender, frame] of this.inbox.acks(nowMs)) this.answer(sender, frame);
+    if (nowMs >= this.aliveDueMs) {
+      this.aliveDueMs = nowMs + ALIVE_MS;
+      this.guests.sayToAll(encodeHostMessage({ kind: ALIVE, term: this.term }));
+    }
     if (nowMs >= this.knownDueMs) {
       this.knownDueMs = nowMs + KNOWN_MS;
       this.tellKnown(nowMs);
@@ -243,18 +218,13 @@ export class HostServing {
   /** When to call `tick`. */
   get deadlineMs(): number {
     if (!this.isReady) return this.gatherUntilMs;
-    return Math.min(this.knownDueMs, this.inbox.deadlineMs ?? this.knownDueMs);
-  }
-
-  private knows(peer: string, { version }: Hello): boolean {
-    return this.view.members.has(peer) && version <= this.view.version;
+    return Math.min(this.aliveDueMs, this.knownDueMs, this.inbox.deadlineMs ?? this.knownDueMs);
   }
 
   // --- taking over -----------------------------------------------------------------------------------------
 
   private hello(peer: string, hello: Hello, nowMs: number): void {
-    const guest = new Guest(hello);
-    this.guests.set(peer, guest);
+    const guest = this.guests.greet(peer, hello);
     if (this.isReady) {
       this.welcome(peer, guest, nowMs);
       return;
@@ -263,7 +233,7 @@ export class HostServing {
     this.record.say(peer, { kind: FETCH, term: this.term, wantsState });
   }
 
-  private tail(peer: string, guest: Guest, message: HostLinkMessage, nowMs: number): void {
+  private tail(peer: string, guest: HostGuest, message: HostLinkMessage, nowMs: number): void {
     const { record } = this;
     if (message.kind === ENTRY) record.log.put(entryOf(message, nowMs));
     else if (message.kind === STATE_PIECE) {
@@ -301,11 +271,11 @@ export class HostServing {
     record.outputs.push({ output: "host", host: record.identity, term, state: snapshot });
     record.beginPath();
     this.mark(nowMs);
-    for (const [peer, guest] of this.guests) this.welcome(peer, guest, nowMs);
+    for (const [peer, guest] of this.guests.all) this.welcome(peer, guest, nowMs);
     this.advance();
   }
 
-  private welcome(peer: string, guest: Guest, nowMs: number): void {
+  private welcome(peer: string, guest: HostGuest, nowMs: number): void {
     const { positionTerm, position } = guest.hello;
     const n = this.record.resumeFrom(positionTerm, position, this.term);
     guest.isWelcome = true;
@@ -313,7 +283,7 @@ export class HostServing {
     guest.acked = n;
     this.record.say(peer, { kind: WELCOME, term: this.term, n });
     this.sync(nowMs);
-    this.tell(peer, guest, new Map());
+    this.guests.tell(peer, guest, this.released, new Map());
     this.pushStates(nowMs);
   }
 
@@ -333,7 +303,7 @@ export class HostServing {
     this.pushStates(nowMs);
   }
 
-  private get replica(): Guest | undefined {
+  private get replica(): HostGuest | undefined {
     const { successor } = this.view;
     return successor === undefined ? undefined : this.guests.get(successor);
   }
@@ -359,26 +329,14 @@ export class HostServing {
     const encoded = new Map<number, Uint8Array>();
     const { successor } = this.view;
     const { replica } = this;
-    if (successor !== undefined && replica?.isReplica) this.tell(successor, replica, encoded);
+    if (successor !== undefined && replica?.isReplica)
+      this.guests.tell(successor, replica, this.released, encoded);
     const safe = successor === undefined ? this.record.log.lastN : (replica?.safe ?? 0);
     if (safe <= this.released) return;
     const entries = this.record.log.between(this.released, safe);
     this.released = safe;
-    for (const [peer, guest] of this.guests) this.tell(peer, guest, encoded);
+    for (const [peer, guest] of this.guests.all) this.guests.tell(peer, guest, this.released, encoded);
     this.pending.push(...entries);
-  }
-
-  /** What a guest has not been told: the successor of everything, others of what is released and for them. */
-  private tell(peer: string, guest: Guest, encoded: Map<number, Uint8Array>): void {
-    const upTo = guest.isReplica ? this.record.log.lastN : this.released;
-    if (!guest.isWelcome || upTo <= guest.sent) return;
-    for (const entry of this.record.log.between(guest.sent, upTo)) {
-      if (!guest.isReplica && !entry.to.includes(peer)) continue;
-      const bytes = encoded.get(entry.n) ?? encodeHostMessage(entryMessage(entry, this.term));
-      encoded.set(entry.n, bytes);
-      this.record.sayBytes(peer, bytes);
-    }
-    guest.sent = upTo;
   }
 
   /** Takes in the next entry that is released, if there is one: one by one, so that a state is at its place. */
@@ -422,9 +380,7 @@ export class HostServing {
     const { record, term } = this;
     if (sender === record.identity) {
       record.outputs.push({ output: "frame", sender: HOST_ROLE, frame, isForHost: false, isInState: false });
-    } else if (this.guests.get(sender)?.isWelcome) {
-      record.say(sender, { kind: PASSED, term, sender: HOST_ROLE, frame });
-    }
+    } else this.guests.say(sender, encodeHostMessage({ kind: PASSED, term, sender: HOST_ROLE, frame }));
   }
 
   // --- what is due -----------------------------------------------------------------------------------------
@@ -444,8 +400,7 @@ export class HostServing {
     if (stable === this.known[0] && taken === this.known[1]) return;
     this.known = [stable, taken];
     record.prune();
-    const message = encodeHostMessage({ kind: KNOWN, term, stable, released: taken });
-    for (const [peer, guest] of this.guests) if (guest.isWelcome) record.sayBytes(peer, message);
+    this.guests.sayToAll(encodeHostMessage({ kind: KNOWN, term, stable, released: taken }));
   }
 
   private has(peer: string, entry: Entry, nowMs: number): boolean {
@@ -455,22 +410,8 @@ export class HostServing {
     return !this.view.members.has(peer) && nowMs >= entry.atMs + GONE_MS;
   }
 
-  /** The newest snapshot to the successor at once, and to all others as soon as that has it. */
   private pushStates(nowMs: number): void {
-    const { record, replica } = this;
-    const { snapshot } = record;
-    if (!snapshot) return;
-    const isSafe =
-      this.view.successor === undefined ||
-      (replica !== undefined && !isNewer(snapshot.age, replica.states.has));
-    let pieces: Uint8Array[] | undefined;
-    for (const [peer, guest] of this.guests) {
-      const isDue = guest.isReplica || (isSafe && nowMs >= guest.states.nextMs);
-      if (!guest.isWelcome || !isDue || !guest.states.wants(snapshot)) continue;
-      pieces ??= piecesOf(snapshot, this.term).map(encodeHostMessage);
-      for (const piece of pieces) record.sayBytes(peer, piece);
-      guest.states.sent(snapshot, nowMs);
-    }
+    this.guests.pushStates(this.view.successor, nowMs);
   }
 
   /** A successor that does not answer holds everybody up: the server is told, and names another. */
@@ -486,8 +427,4 @@ export class HostServing {
       this.record.outputs.push({ output: "reachable", peer: successor, isReachable: false });
     }
   }
-}
-
-function isSame(one: ReadonlyMap<string, number>, other: ReadonlyMap<string, number>): boolean {
-  return one.size === other.size && [...one].every(([identity, order]) => other.get(identity) === order);
 }

@@ -518,7 +518,8 @@ export class PeerGroup {
         message: (sender, payload) => this.listener.data(sender, payload, false),
         known: (sender, frame) => this.port.receive(sender, frame, path, true),
         gone: (identity) => this.leaving.delete(identity) && this.port.leftAsSender(identity),
-        renew: (term) => this.renew(term),
+        renew: (term) => this.tellLossy({ kind: "renew", term }),
+        unheard: (term) => this.tellLossy({ kind: "unheard", term }),
         failed: (error) => this.listener.failed(error),
       },
     );
@@ -539,11 +540,10 @@ export class PeerGroup {
     this.leaving.clear();
   }
 
-  /** The host works. */
-  private renew(term: number): void {
+  /** What is said again in a moment. */
+  private tellLossy(content: GroupRequest): void {
     const { agent } = this.settings;
     if (!agent.isConnected) return;
-    const content: GroupRequest = { kind: "renew", term };
     const message = { content, type: SIGNAL_TYPE, to: GROUP_AGENT, delivery: "lossy" } as const;
     agent.sendMessage(message).catch(() => undefined);
   }
