@@ -100,7 +100,7 @@ describe("a match", () => {
     for (const bad of [null, {}, [], "match", [...good, 1], good.slice(1)])
       expect(fromWire(bad)).toBeUndefined();
     for (const at of good.keys()) {
-      for (const wrong of [null, -1, Number.NaN, "x", [], [1], { length: 2 }, Array(12).fill("1")]) {
+      for (const wrong of [null, -1, 0.5, Number.NaN, "x", [], [1], { length: 2 }, Array(12).fill("1")]) {
         expect(fromWire(good.map((one, index) => (index === at ? wrong : one)))).toBeUndefined();
       }
     }

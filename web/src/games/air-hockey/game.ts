@@ -8,7 +8,8 @@
  * Messages, besides which nothing is looked at: `["aim", number, x, y]` to the host and `["table", match, aims]` to all,
  * 60 times a second and unreliably; reliably `["again"]` to the host, and `["match", match]` from a host to the one that
  * follows it. Places are in ten-thousandths of the table's width; `aims` says which number of each player's aims the host
- * has heard, and how long ago.
+ * has heard, and how long ago. `client/examples/air_hockey/game.py` is its twin, and both run
+ * `tests/vectors/games/game.json`.
  */
 
 import { advance, fromWire, type Match, newMatch, seatOf, toWire, wantRematch } from "./match";
@@ -40,6 +41,7 @@ interface Aim {
 
 export class Game {
   private readonly identity: string;
+  private readonly goalsToWin: number | undefined;
   private readonly replica = new Replica();
   private readonly aims = new Map<string, Aim>();
   private readonly ownAims = new Map<number, number>();
@@ -55,8 +57,10 @@ export class Game {
   private target: Point = { x: WIDTH / 2, y: LENGTH / 2 };
   private wayMs = 0;
 
-  constructor(identity: string) {
+  /** `goalsToWin` counts if it is this member who lays the table. */
+  constructor(identity: string, goalsToWin?: number) {
     this.identity = identity;
+    this.goalsToWin = goalsToWin;
   }
 
   // --- what can be asked -----------------------------------------------------------------------------------
@@ -135,7 +139,8 @@ export class Game {
       return;
     }
     const isAlone = this.present.every((identity) => identity === this.identity);
-    if (!this.run && (isAlone || nowMs - this.becameHostAtMs >= HANDOVER_MS)) this.run = newMatch();
+    if (!this.run && (isAlone || nowMs - this.becameHostAtMs >= HANDOVER_MS))
+      this.run = newMatch(this.goalsToWin);
     if (this.run) this.host(this.run, nowMs);
   }
 
@@ -180,7 +185,7 @@ export class Game {
     this.ownAims.set(this.lastAim, nowMs);
     this.ownAims.delete(this.lastAim - REMEMBERED_AIMS);
     const { x, y } = this.target;
-    const place = [Math.round(x * UNIT), Math.round(y * UNIT)];
+    const place = [Math.round(x * UNIT) + 0, Math.round(y * UNIT) + 0];
     this.send(["aim", this.lastAim, ...place], this.hostIdentity, false);
   }
 

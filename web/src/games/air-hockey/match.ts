@@ -2,7 +2,8 @@
  * One match: who sits where, the score, serves and the end.
  *
  * Owns the rules, as plain data that any member can take over and go on with. Never reads a clock: time is counted in
- * steps. Never knows the network; `steps` come from whoever is host.
+ * steps. Never knows the network; `steps` come from whoever is host. `client/examples/air_hockey/match.py` is its twin, and
+ * both run `tests/vectors/games/match.json`.
  */
 
 import {
@@ -18,7 +19,9 @@ import {
   WIDTH,
 } from "./rink";
 
+/** Unless whoever lays the table says otherwise. */
 export const GOALS_TO_WIN = 7;
+const GOALS_TO_WIN_MAX = 99;
 const COUNTDOWN_STEPS = 2 * STEPS_PER_S;
 /** So long the seat of a player who is away is kept. */
 const SEAT_KEPT_STEPS = 15 * STEPS_PER_S;
@@ -40,12 +43,14 @@ export interface Match {
   /** When the seat of a player who is away is given away; 0 while they are here. */
   readonly keptUntil: [number, number];
   readonly score: [number, number];
+  /** So many goals end it. */
+  readonly goalsToWin: number;
   /** Who wants to play again. */
   readonly wantsRematch: [boolean, boolean];
 }
 
 /** A table where nobody sits. */
-export function newMatch(): Match {
+export function newMatch(goalsToWin = GOALS_TO_WIN): Match {
   return {
     at: 0,
     phase: "waiting",
@@ -54,6 +59,7 @@ export function newMatch(): Match {
     seats: [null, null],
     keptUntil: [0, 0],
     score: [0, 0],
+    goalsToWin,
     wantsRematch: [false, false],
   };
 }
@@ -134,7 +140,7 @@ function score(match: Match, scorer: Seat): void {
   match.score[scorer] += 1;
   const conceded: Seat = scorer === 0 ? 1 : 0;
   serve(match, conceded);
-  if (match.score[scorer] >= GOALS_TO_WIN) match.phase = "over";
+  if (match.score[scorer] >= match.goalsToWin) match.phase = "over";
 }
 
 function target(match: Match, seat: Seat, targets: ReadonlyMap<string, Point>): Point {
@@ -147,7 +153,9 @@ function target(match: Match, seat: Seat, targets: ReadonlyMap<string, Point>): 
 
 /** What is sent of a match: numbers and strings in one list, a few hundred bytes. */
 export function toWire(match: Match): unknown[] {
-  const body = ({ x, y, vx, vy }: Body): number[] => [x, y, vx, vy].map((value) => Math.round(value * 1e4));
+  // A negative zero would travel as a number with a fraction.
+  const body = ({ x, y, vx, vy }: Body): number[] =>
+    [x, y, vx, vy].map((value) => Math.round(value * 1e4) + 0);
   const { puck, mallets } = match.rink;
   return [
     match.at,
@@ -158,18 +166,20 @@ export function toWire(match: Match): unknown[] {
     match.keptUntil,
     match.score,
     match.wantsRematch,
+    match.goalsToWin,
   ];
 }
 
 /** The match that somebody sent; nothing if it is none. */
 export function fromWire(value: unknown): Match | undefined {
-  if (!Array.isArray(value) || value.length !== 8) return undefined;
-  const [at, phase, servesAt, bodies, seats, keptUntil, score, wantsRematch] = value as unknown[];
+  if (!Array.isArray(value) || value.length !== 9) return undefined;
+  const [at, phase, servesAt, bodies, seats, keptUntil, score, wantsRematch, goalsToWin] = value as unknown[];
   const name = isCount(phase) ? PHASES[phase] : undefined;
   if (!isCount(at) || !isCount(servesAt) || name === undefined) return undefined;
   if (!isList(bodies, 12, Number.isSafeInteger) || !isList(seats, 2, isIdentity)) return undefined;
   if (!isList(keptUntil, 2, isCount) || !isList(score, 2, isCount)) return undefined;
   if (!isList(wantsRematch, 2, (one) => typeof one === "boolean")) return undefined;
+  if (!isCount(goalsToWin) || goalsToWin < 1 || goalsToWin > GOALS_TO_WIN_MAX) return undefined;
   const numbers = (bodies as number[]).map((one) => one / 1e4);
   const body = (from: number): Body => {
     const [x = 0, y = 0, vx = 0, vy = 0] = numbers.slice(from, from + 4);
@@ -183,6 +193,7 @@ export function fromWire(value: unknown): Match | undefined {
     seats: [...(seats as [string | null, string | null])],
     keptUntil: [...(keptUntil as [number, number])],
     score: [...(score as [number, number])],
+    goalsToWin,
     wantsRematch: [...(wantsRematch as [boolean, boolean])],
   };
 }

@@ -1,8 +1,10 @@
 /**
  * The table, the puck and the two mallets, and how they move.
  *
- * Owns the physics, in steps of a fixed time, so that the same inputs give the same motion everywhere. Never knows who
- * plays, the score or the network. Lengths are widths of the table, times are seconds; player 0 defends y = 0.
+ * Owns the physics, in steps of a fixed time, so that the same inputs give the same motion everywhere: to the last bit,
+ * since only operations are used that IEEE 754 rounds exactly. `client/examples/air_hockey/rink.py` is its twin, and both
+ * run `tests/vectors/games/rink.json`. Never knows who plays, the score or the network. Lengths are widths of the table,
+ * times are seconds; player 0 defends y = 0.
  */
 
 export const WIDTH = 1;
@@ -17,8 +19,8 @@ export const STEPS_PER_S = 60;
 const SUBSTEPS = 4;
 const MALLET_SPEED = 7;
 const PUCK_SPEED = 3.6;
-/** What is left of the puck's speed after a second. */
-const GLIDE = 0.82;
+/** The share of its speed that the puck loses in a second. */
+const FRICTION = 0.2;
 const WALL_BOUNCE = 0.92;
 const MALLET_BOUNCE = 0.85;
 const GOAL_LEFT = (WIDTH - GOAL_WIDTH) / 2;
@@ -85,7 +87,7 @@ export function step(rink: Rink, targets: readonly [Point, Point]): Seat | undef
 }
 
 function moveMallet(mallet: Body, { x, y }: Point, seconds: number): void {
-  const way = Math.hypot(x - mallet.x, y - mallet.y);
+  const way = lengthOf(x - mallet.x, y - mallet.y);
   const share = way > MALLET_SPEED * seconds ? (MALLET_SPEED * seconds) / way : 1;
   const [dx, dy] = [(x - mallet.x) * share, (y - mallet.y) * share];
   mallet.x += dx;
@@ -95,7 +97,7 @@ function moveMallet(mallet: Body, { x, y }: Point, seconds: number): void {
 }
 
 function movePuck({ puck, mallets }: Rink, seconds: number): Seat | undefined {
-  const glide = GLIDE ** seconds;
+  const glide = 1 - FRICTION * seconds;
   puck.vx *= glide;
   puck.vy *= glide;
   puck.x += puck.vx * seconds;
@@ -104,7 +106,7 @@ function movePuck({ puck, mallets }: Rink, seconds: number): Seat | undefined {
   bounceOffSides(puck);
   const scorer = bounceOffEnds(puck);
   if (scorer !== undefined) return scorer;
-  const speed = Math.hypot(puck.vx, puck.vy);
+  const speed = lengthOf(puck.vx, puck.vy);
   if (speed > PUCK_SPEED) {
     puck.vx *= PUCK_SPEED / speed;
     puck.vy *= PUCK_SPEED / speed;
@@ -119,7 +121,7 @@ function hit(puck: Body, mallet: Body): void {
 /** Off something round, or off a point, that moves at this speed. */
 function bounceOff(puck: Body, at: Point, distance: number, vx: number, vy: number, bounce: number): void {
   const [dx, dy] = [puck.x - at.x, puck.y - at.y];
-  const apart = Math.hypot(dx, dy);
+  const apart = lengthOf(dx, dy);
   if (apart >= distance) return;
   // Exactly on top of each other: apart along the table, away from the nearer end.
   const [nx, ny] = apart > 0 ? [dx / apart, dy / apart] : [0, puck.y < LENGTH / 2 ? 1 : -1];
@@ -163,6 +165,11 @@ export function home(seat: Seat): number {
 
 function still(x: number, y: number): Body {
   return { x, y, vx: 0, vy: 0 };
+}
+
+/** Not `Math.hypot`, which browsers round differently. */
+function lengthOf(x: number, y: number): number {
+  return Math.sqrt(x * x + y * y);
 }
 
 function within(value: number, low: number, high: number): number {
