@@ -1,5 +1,6 @@
 // A member of a group made with the public SDK in this page, held by a test.
-// Owns what the test can ask for. Needs /sdk/web-agent.js and /sdk/web-agent.webrtc.js.
+// Owns what the test can ask for. A page may hold several, one for each channel: `members`; `member` is the one that is
+// asked now. Needs /sdk/web-agent.js and /sdk/web-agent.webrtc.js.
 
 window.modes = {
   /** Joins with a mode; notes who comes and goes, what comes and how the mode changes. */
@@ -9,6 +10,8 @@ window.modes = {
     const webrtc = new WebRTCHelper(agent, { mode, ...rest });
     const member = { agent, webrtc, data: [], numbers: {}, changes: [], peers: [], errors: [] };
     window.member = member;
+    window.members ??= {};
+    window.members[channelName] = member;
     webrtc.onDataReceived = (data, name) => {
       if (data?.n === undefined) member.data.push([name, modes.gist(data)]);
       else {
@@ -40,6 +43,12 @@ window.modes = {
       .map(({ name }) => name)
       .filter((name) => webrtc.isConnected(name))
       .sort();
+  },
+
+  /** How each of the others is reached. */
+  async figures() {
+    const { webrtc, peers, errors } = window.member;
+    return JSON.stringify([peers, errors, (await webrtc.stats()).peers]);
   },
 
   /** Sends numbers, so many a second, until `stop`. */
