@@ -14,10 +14,11 @@ import av
 import pytest
 
 from peerbus.client import AgentConnection, ErrorCode, PeerbusError
-from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper, peer_group
+from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper, group_call, peer_group
 from peerbus.client.webrtc.generated import level_dbfs, picture, tone
 from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.protocol.groups import GROUP_AGENT, Mode
+from tests.support.live_server import LiveServer
 from tests.support.server_process import ServerProcess
 
 WAIT_S = 60.0
@@ -38,16 +39,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         port = free.getsockname()[1]
     options = ("--port", str(port), "--sfu-workers", "1", "--sfu-port", "0")
     with ServerProcess(folder / "data", *options) as the_server:
-        yield Server(the_server, the_server.next_address())
+        yield Server(the_server, the_server.next_address_with_worker())
         assert the_server.stop() == 0
 
 
 class Member:
     """Somebody in the group, and what was told."""
 
-    def __init__(self, agent: AgentConnection, mode: Mode) -> None:
+    def __init__(self, agent: AgentConnection, mode: Mode, *, carry: bool = True) -> None:
         self.agent = agent
-        self.helper = WebRTCHelper(agent, mode=mode)
+        self.helper = WebRTCHelper(agent, mode=mode, carry=carry)
         self.data: list[tuple[str, Any]] = []
         self.modes: list[tuple[str, str]] = []
         self.states: list[tuple[str, str]] = []
@@ -74,7 +75,7 @@ async def until(is_so: Callable[[], Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def group(
-    server: Server, mode: Mode, channel: str, *names: str, password: str | None = None
+    server: Server, mode: Mode, channel: str, *names: str, password: str | None = None, carry: bool = True
 ) -> AsyncIterator[list[Member]]:
     """Members who reach each other, and leave at the end."""
     async with contextlib.AsyncExitStack() as stack:
@@ -82,7 +83,7 @@ async def group(
         for name in names:
             agent = await stack.enter_async_context(AgentConnection(server.url))
             await agent.connect(channel, name, password)
-            member = Member(agent, mode)
+            member = Member(agent, mode, carry=carry)
             await stack.enter_async_context(member.helper)
             members.append(member)
         await until(lambda: all(are_connected(member, names) for member in members))
@@ -187,22 +188,45 @@ async def test_the_mode_is_switched_while_all_talk(server: Server) -> None:
         assert [member.errors for member in members] == [[], [], []]
 
 
-async def test_a_veto_rolls_back(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("carry", [False, True])
+async def test_whom_no_link_reaches_vetoes_or_is_carried(
+    server: Server, monkeypatch: pytest.MonkeyPatch, carry: bool
+) -> None:
     monkeypatch.setattr(peer_group, "READY_WITHIN_MS", 500)
-    async with group(server, "relay", "veto", "ann", "bob") as members:
+    async with group(server, "relay", f"veto-{carry}", "ann", "bob", carry=carry) as members:
         ann, bob = members
         talk = Talk(members)
         # Nobody answers what is said to make a link.
         bob.agent.remove_all_listeners("peer_signal")
         send, bob.agent.send_message = bob.agent.send_message, deaf(bob.agent.send_message)  # type: ignore[method-assign]
-        with pytest.raises(PeerbusError) as caught:
+        if carry:
             await ann.helper.switch_mode("mesh")
+            await until(lambda: ann.states[-1] == ("bob", "carried") and bob.states[-1] == ("ann", "carried"))
+        else:
+            with pytest.raises(PeerbusError) as caught:
+                await ann.helper.switch_mode("mesh")
+            assert caught.value.code in (ErrorCode.NOT_SUPPORTED, ErrorCode.TIMEOUT)
         bob.agent.send_message = send  # type: ignore[method-assign]
-        assert caught.value.code in (ErrorCode.NOT_SUPPORTED, ErrorCode.TIMEOUT)
-        assert (ann.helper.mode, bob.helper.mode) == ("relay", "relay")
+        mode = "mesh" if carry else "relay"
+        assert (ann.helper.mode, bob.helper.mode) == (mode, mode)
         await talk.end()
         monkeypatch.undo()
         await ann.helper.switch_mode("datachannel")
+
+
+async def test_a_mode_through_a_worker_needs_one(
+    live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(group_call, "_NO_WORKER_S", 0.5)
+    modes: tuple[Mode, ...] = ("datachannel", "sfu")
+    for mode in modes:
+        async with AgentConnection(live_server.url, live_server.developer_key) as agent:
+            await agent.connect(f"none-{mode}", "ann")
+            helper = WebRTCHelper(agent, mode=mode)
+            with pytest.raises(PeerbusError) as caught:
+                await helper.connect()
+            assert caught.value.code is ErrorCode.NO_WORKER
+            assert helper.state.name == "closed"
 
 
 def deaf(send: Callable[..., Any]) -> Callable[..., Any]:

@@ -39,6 +39,8 @@ from peerbus.protocol.session.outputs import State
 MODES: Final[tuple[Mode, ...]] = ("mesh", "host", "relay", "datachannel", "sfu")
 """What a Python peer can be in."""
 _LINGER_S: Final = 1.0
+_NO_WORKER_S: Final = 4.0
+"""Who comes into a mode through a worker waits so long for one: to be started anew takes less."""
 _AGAIN_S: Final = 2.0
 """After so long a call that is needed, and could not be made, is tried again."""
 
@@ -91,6 +93,7 @@ class GroupCall:
         self._sfu_ways: Final[list[tuple[SfuWay, WayEvents]]] = []
         self._stopping: asyncio.Task[None] | None = None
         self._again: asyncio.TimerHandle | None = None
+        self._hopeless: asyncio.TimerHandle | None = None
         self._was_up = False
         self._is_over = False
         self._connection_id = ""
@@ -224,8 +227,9 @@ class GroupCall:
     def end(self) -> None:
         """See `Call`."""
         self._is_over = True
-        if self._again is not None:
-            self._again.cancel()
+        for timer in (self._again, self._hopeless):
+            if timer is not None:
+                timer.cancel()
         for _, _, _, outcome in self._waiting:
             outcome.fail(PeerbusError(ErrorCode.CLOSED, "The call is over."), is_expected=True)
         self._waiting = []
@@ -292,7 +296,7 @@ class GroupCall:
 
     def _make_way(self, mode: Mode, events: WayEvents) -> Way:
         if mode in ("datachannel", "sfu"):
-            way = SfuWay(mode, self.sfu, lambda: self._sfu_way_closed(way))
+            way = SfuWay(mode, self.sfu, events, lambda: self._sfu_way_closed(way))
             self._sfu_ways.append((way, events))
             self._look()
             return way
@@ -431,7 +435,18 @@ class GroupCall:
 
     def _call_changed(self, state: CallState) -> None:
         """The connections of the call came or went; `sfu` has the state."""
+        if state.code == ErrorCode.NO_WORKER and self._hopeless is None and not self._was_up:
+            self._hopeless = asyncio.get_running_loop().call_later(_NO_WORKER_S, self._give_up)
         self._look()
+
+    def _give_up(self) -> None:
+        """A mode through a worker was asked for, and there is none: only `auto` goes another way then."""
+        self._hopeless = None
+        state = self.group.follower.state
+        if self._was_up or self._is_over or state is None or state.is_auto:
+            return
+        if state.mode in ("datachannel", "sfu") and self.sfu.state.code == ErrorCode.NO_WORKER:
+            self._parts.on_over(PeerbusError(ErrorCode.NO_WORKER, self.sfu.state.why))
 
     def _call_emits(self, event: str, *args: Any) -> None:
         if event == "peers":

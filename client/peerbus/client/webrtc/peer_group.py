@@ -65,6 +65,8 @@ PeerState: TypeAlias = Literal["connecting", "connected", "carried", "left"]
 
 SIGNAL: Final = "signal"
 RETIRE_S: Final = 5.0
+CARRIED_MODES: Final[frozenset[Mode]] = frozenset({"mesh", "datachannel"})
+"""What these are for the relay can do in their place; it is neither a host nor does it take media."""
 _LINGER_S: Final = 1.0
 _ENTER_AGAIN_S: Final = 1.0
 _SWITCH_S: Final = PROPOSAL_MS / 1000 + 4.0
@@ -409,14 +411,23 @@ class PeerGroup:
         return self._make_way(mode, self._way_events())
 
     def _too_late(self, term: int) -> None:
-        if self._proposal is not None and self._proposal.term == term and not self._is_ready_told:
-            way = self._proposal.way
-            missing = [m.name for m in self.follower.others.values() if way.path_of(m.identity) is None]
-            self._tell_veto(term, f"{', '.join(missing)[:120]} could not be reached in time")
+        """Who is not reached by then is carried by the relay, if that may be, or the mode is refused."""
+        if self._proposal is None or self._proposal.term != term or self._is_ready_told:
+            return
+        way = self._proposal.way
+        if self._carry and way.mode in CARRIED_MODES:
+            self._tell_ready(term)
+            return
+        missing = [m.name for m in self.follower.others.values() if way.path_of(m.identity) is None]
+        self._tell_veto(term, f"{', '.join(missing)[:120]} could not be reached in time")
 
     def _tell_veto(self, term: int, reason: str) -> None:
         self._is_ready_told = True
         self._tell(Veto(term=term, reason=reason[:200]))
+
+    def _tell_ready(self, term: int) -> None:
+        self._is_ready_told = True
+        self._tell(Ready(term=term))
 
     def _check_ready(self) -> None:
         proposal = self._proposal
@@ -425,8 +436,7 @@ class PeerGroup:
         if proposal.way.failure is not None:
             self._tell_veto(proposal.term, proposal.way.failure.message)
         elif all(proposal.way.path_of(peer) is not None for peer in self.follower.others):
-            self._is_ready_told = True
-            self._tell(Ready(term=proposal.term))
+            self._tell_ready(proposal.term)
 
     def _hold(self, change: Holds) -> None:
         """Another mode holds now; the way to it stands already where it was proposed."""

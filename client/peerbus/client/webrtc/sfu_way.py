@@ -1,11 +1,13 @@
 """
 The way through the SFU: frames as data messages of the call.
 
-Owns nothing but the names of its paths: the connection is the call's (`sfu_call`), which media may share.
+Owns nothing but the names of its paths, and since when a peer is missing: the connection is the call's (`sfu_call`),
+which media may share.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Literal
 
@@ -13,25 +15,37 @@ from peerbus.client.errors import PeerbusError
 from peerbus.client.webrtc.delivery import CHANNEL_BYTES, encode_message
 from peerbus.client.webrtc.peer_delivery import Outgoing
 from peerbus.client.webrtc.sfu_call import SfuCall
-from peerbus.client.webrtc.ways import NO_ROOM, Rooms
+from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
 from peerbus.protocol.groups import GroupMember, Mode
+
+CARRY_AFTER_MS: Final = 5_000
+"""Who is not in the call for so long is carried another way. A call is made anew in less, if it can be."""
 
 
 class SfuWay:
     """See the module. `on_close` is told that the call is not needed for data any more."""
 
     def __init__(
-        self, mode: Literal["datachannel", "sfu"], call: SfuCall, on_close: Callable[[], Awaitable[None]]
+        self,
+        mode: Literal["datachannel", "sfu"],
+        call: SfuCall,
+        events: WayEvents,
+        on_close: Callable[[], Awaitable[None]],
     ) -> None:
         self.mode: Final[Mode] = mode
         self.failure: PeerbusError | None = None
         self._call: Final = call
         self._on_close: Final = on_close
+        self._events: Final = events
         self._members: Mapping[str, GroupMember] = {}
+        self._missing_since: Final[dict[str, float]] = {}
+        """Who is not in the call, as far as it was asked for, and since when (s)."""
 
     def follow(self, members: Mapping[str, GroupMember], order: int) -> None:
         """See `Way`."""
         self._members = members
+        for peer in [peer for peer in self._missing_since if peer not in members]:
+            del self._missing_since[peer]
 
     def path_of(self, peer: str) -> str | None:
         """See `Way`."""
@@ -42,7 +56,16 @@ class SfuWay:
 
     def can_carry(self, peer: str) -> bool:
         """See `Way`."""
-        return self.failure is None
+        if self.path_of(peer) is not None:
+            self._missing_since.pop(peer, None)
+            return True
+        loop = asyncio.get_running_loop()
+        since = self._missing_since.get(peer)
+        if since is None:
+            since = self._missing_since[peer] = loop.time()
+            # A little later, since a timer may be called a little early.
+            loop.call_later((CARRY_AFTER_MS + 10) / 1000, self._events.on_change)
+        return self.failure is None and loop.time() - since < CARRY_AFTER_MS / 1000
 
     def rooms(self, path: str) -> Rooms:
         """See `Way`."""

@@ -38,6 +38,10 @@ import { WorkerPath } from "./worker-path";
 /** A path that was given up goes at last, whatever may still be on it. */
 const DRAIN_MS = 5_000;
 const RETRY_MS = 500;
+/** Who comes into a mode through a worker waits so long for one: to be started anew takes less. */
+const NO_WORKER_MS = 4_000;
+/** What these are for the relay can do in their place; it is neither a host nor does it take media. */
+const CARRIED_MODES: readonly Mode[] = ["mesh", "datachannel"];
 /** How often a switch is asked for again because the mode had just become another. */
 const STALE_TRIES = 3;
 
@@ -122,6 +126,9 @@ export class PeerGroup {
   private hostNews: (() => void) | undefined;
   private isEntering = false;
   private wasOpen = false;
+  /** The call stood once. */
+  private wasCalled = false;
+  private stopHope: (() => void) | undefined;
   private isRefreshing = false;
   /** Something changed since everything was brought in line. */
   private isStale = false;
@@ -460,7 +467,7 @@ export class PeerGroup {
     const { building } = this;
     if (building?.term !== term || building.isAnswered) return;
     building.isAnswered = true;
-    if (this.settings.carry() && building.path instanceof MeshPath) this.say({ kind: "ready", term });
+    if (this.settings.carry() && CARRIED_MODES.includes(building.mode)) this.say({ kind: "ready", term });
     else {
       const missing = this.unreached(building.path).map((identity) => this.nameOf(identity));
       const reason = `No way in mode ${building.mode} to ${missing.join(", ")}.`;
@@ -549,7 +556,11 @@ export class PeerGroup {
   }
 
   private openWorker(): WorkerPath {
-    this.worker ??= new WorkerPath(this.settings.openCall(), () => this.settings.agent.identity);
+    if (this.worker) return this.worker;
+    const { agent, environment, openCall } = this.settings;
+    const path = (): Path => worker;
+    const worker = new WorkerPath(openCall(), () => agent.identity, environment, this.pathListener(path));
+    this.worker = worker;
     return this.worker;
   }
 
@@ -671,7 +682,21 @@ export class PeerGroup {
   /** The call stands otherwise than before. */
   callChanged(): void {
     this.wasOpen = this.call?.isOpen ?? false;
+    if (this.wasOpen) this.wasCalled = true;
+    const isHopeless = this.call?.state.code === "no_worker" && !this.wasCalled;
+    if (isHopeless && !this.stopHope) {
+      this.stopHope = this.settings.environment.startTimer(NO_WORKER_MS, () => this.giveUpHope());
+    }
     this.refresh();
+  }
+
+  /** A mode through a worker was asked for, and there is none: only `auto` goes another way then. */
+  private giveUpHope(): void {
+    this.stopHope = undefined;
+    const { current, follower, wasCalled } = this;
+    if (wasCalled || follower.state?.is_auto || !(current?.path instanceof WorkerPath)) return;
+    const { code, why } = current.path.call.state;
+    if (code === "no_worker") this.end(code, why);
   }
 
   /** A data channel of the call opened, or has room again. */
@@ -718,6 +743,7 @@ export class PeerGroup {
     this.switched(error);
     for (const action of this.early.splice(0)) action();
     this.building?.stopTimer();
+    this.stopHope?.();
     for (const { stopTimer } of this.draining) stopTimer();
     for (const way of [this.current, this.building, ...this.draining]) way?.path.close("left");
     this.worker?.close();

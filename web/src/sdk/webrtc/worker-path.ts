@@ -1,26 +1,43 @@
 /**
  * Modes `datachannel` and `sfu`: frames by the data channels of a call, through the server's media worker.
  *
- * Owns the form in which frames travel there. Never opens or ends the call.
+ * Owns the form in which frames travel there, and since when a peer is missing. Never opens or ends the call.
  */
 
+import type { Platform } from "../agent/platform";
+import type { GroupMember } from "../protocol/groups.gen";
 import type { Call } from "./call";
 import { CHANNEL_BYTES, encodeData } from "./delivery";
 import type { OutgoingFrame } from "./peer-delivery";
-import type { Path, Route } from "./peer-path";
+import type { Path, PathListener, Route } from "./peer-path";
+
+/** Who is not in the call for so long is carried another way. A call is made anew in less, if it can be. */
+export const CARRY_AFTER_MS = 5_000;
 
 export class WorkerPath implements Path {
   readonly call: Call;
   private readonly ownIdentity: () => string;
+  private readonly platform: Platform;
+  private readonly listener: Pick<PathListener, "routesChanged">;
+  /** Who is not in the call, as far as it was asked for, and since when. */
+  private readonly missingSinceMs = new Map<string, number>();
   private route: Route | undefined;
 
-  constructor(call: Call, ownIdentity: () => string) {
+  constructor(
+    call: Call,
+    ownIdentity: () => string,
+    platform: Platform,
+    listener: Pick<PathListener, "routesChanged">,
+  ) {
     this.call = call;
     this.ownIdentity = ownIdentity;
+    this.platform = platform;
+    this.listener = listener;
   }
 
-  follow(): void {
-    // The worker says who is in the call.
+  /** The worker says who of them is in the call. */
+  follow(members: ReadonlyMap<string, GroupMember>): void {
+    for (const peer of this.missingSinceMs.keys()) if (!members.has(peer)) this.missingSinceMs.delete(peer);
   }
 
   routeTo(identity: string): Route | undefined {
@@ -33,7 +50,16 @@ export class WorkerPath implements Path {
     return this.route;
   }
 
-  isUnreachable(): boolean {
+  isUnreachable(identity: string): boolean {
+    if (this.routeTo(identity)) {
+      this.missingSinceMs.delete(identity);
+      return false;
+    }
+    const nowMs = this.platform.nowMs();
+    const since = this.missingSinceMs.get(identity);
+    if (since !== undefined) return nowMs - since >= CARRY_AFTER_MS;
+    this.missingSinceMs.set(identity, nowMs);
+    this.platform.startTimer(CARRY_AFTER_MS, () => this.listener.routesChanged());
     return false;
   }
 
