@@ -16,7 +16,6 @@ import secrets
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
@@ -29,6 +28,7 @@ from aiohttp import web
 
 from peerbus.protocol.credentials import DeveloperKey
 from peerbus.signaling.assets import AssetsMissing, assets_dir
+from peerbus.signaling.clock import monotonic_ms, wall_ms
 from peerbus.signaling.config import ServeConfig
 from peerbus.signaling.http_api import HttpApi
 from peerbus.signaling.keys import KeyStore, KeyStoreError
@@ -110,7 +110,7 @@ async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None =
 
 async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[[str], None] | None) -> None:
     """Every part that is started is stopped by the stack, in reverse order."""
-    wall_ms = time.time_ns() // 1_000_000
+    now_ms = wall_ms()
     sockets = bind(config.host, config.port)
     for listener_socket in sockets:
         stack.callback(listener_socket.close)
@@ -122,7 +122,7 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     store = open_store(config)
     stack.callback(store.close)
     if config.is_demo_on:
-        keys.open_demo(wall_ms)
+        keys.open_demo(now_ms)
     tls = tls_setup(config, datetime.now(UTC))
     limits = config.limits
     log = LogWriter(
@@ -151,19 +151,19 @@ async def _start(config: ServeConfig, stack: AsyncExitStack, on_ready: Callable[
     ticking = asyncio.create_task(server.run())
     stack.callback(ticking.cancel)
     stack.push_async_callback(server.drain)
-    await listener.listen(runner.server, sockets, None if tls is None else tls.context, server.now_ms)
+    await listener.listen(runner.server, sockets, None if tls is None else tls.context, monotonic_ms)
     stack.callback(listener.close)
     if config.worker_file is not None:
         # Workers of this machine come over a port of their own: whatever the other one is bound to, and without TLS.
         inner = _bind_for_workers(config.worker_file)
         for inner_socket in inner:
             stack.callback(inner_socket.close)
-        await listener.listen(runner.server, inner, None, server.now_ms)
-        _invite_workers(config.worker_file, inner[0].getsockname()[1], keys.own_workers_key(wall_ms))
+        await listener.listen(runner.server, inner, None, monotonic_ms)
+        _invite_workers(config.worker_file, inner[0].getsockname()[1], keys.own_workers_key(now_ms))
     port = sockets[0].getsockname()[1]
     address = f"{'http' if tls is None else 'https'}://{_display_host(config.host)}:{port}"
     # Last, since a key that is made and then not shown is lost.
-    first_key = keys.bootstrap(wall_ms)
+    first_key = keys.bootstrap(now_ms)
     _announce(config, address, first_key, tls)
     if on_ready is not None:
         on_ready(address)

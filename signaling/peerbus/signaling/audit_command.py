@@ -11,12 +11,12 @@ import argparse
 import datetime
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NoReturn, TextIO
 
 from peerbus.signaling.audit import AUDIT_FILE, AuditLog
 from peerbus.signaling.audit_entry import AuditAction, AuditEntry, line_of
+from peerbus.signaling.clock import wall_ms
 from peerbus.signaling.config import parse_data_dir
 from peerbus.signaling.grant_flags import FlagError, parse_duration_ms
 from peerbus.signaling.operator_log import escaped
@@ -89,7 +89,7 @@ def _since_ms(text: str) -> int:
     try:
         moment = datetime.datetime.fromisoformat(text)
     except ValueError:
-        return time.time_ns() // 1_000_000 - parse_duration_ms("--since", text)
+        return wall_ms() - parse_duration_ms("--since", text)
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=datetime.UTC)
     return int(moment.timestamp() * 1000)

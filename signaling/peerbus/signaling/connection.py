@@ -18,6 +18,7 @@ from aiohttp import WSMsgType, web
 from peerbus.protocol.codec import SUBPROTOCOLS, Codec, EncodingName, Rejected, server_codec
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.messages import ClientFrame, Closing, Connect
+from peerbus.signaling.clock import monotonic_ms
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.reading_pace import ReadingPace
@@ -197,7 +198,7 @@ async def _handshake(
         error = refusal
     else:
         return member, frames[1:]
-    server.gate.refused(peer, error, server.now_ms())
+    server.gate.refused(peer, error, monotonic_ms())
     connection.refuse(error, request_id, peer)
     return None
 

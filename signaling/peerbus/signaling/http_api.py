@@ -13,7 +13,6 @@ import asyncio
 import ipaddress
 import logging
 import secrets
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from peerbus.protocol.codec import CONTENT_TYPES, SUBPROTOCOLS, EncodingName
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.secrets import Secret
+from peerbus.signaling.clock import monotonic_ms, wall_ms
 from peerbus.signaling.config import ServeConfig
 from peerbus.signaling.connection import serve_websocket
 from peerbus.signaling.http_connection import SERVER_HEADER
@@ -146,18 +146,18 @@ class HttpApi:
         if not request.headers.get(hdrs.SEC_WEBSOCKET_KEY, "").isascii():
             raise ProtocolError(ErrorCode.BAD_REQUEST, "The Sec-WebSocket-Key is base64.")
         peer = request[_PEER]
-        self._server.gate.admit(peer, self._server.now_ms())
+        self._server.gate.admit(peer, monotonic_ms())
         return await serve_websocket(request, self._server, peer)
 
     async def _longpoll_connect(self, request: web.Request) -> web.Response:
         peer = request[_PEER]
-        self._server.gate.admit(peer, self._server.now_ms())
+        self._server.gate.admit(peer, monotonic_ms())
         encoding = _encoding(request)
         body = await self._body(request)
         try:
             response = await self._long_polls.connect(encoding, body, peer)
         except ProtocolError as error:
-            self._server.gate.refused(peer, error, self._server.now_ms())
+            self._server.gate.refused(peer, error, monotonic_ms())
             raise
         return _frames(response, encoding)
 
@@ -201,17 +201,17 @@ class HttpApi:
         if not self._is_same_origin(request):
             raise ProtocolError(ErrorCode.FORBIDDEN, "Demo keys go to pages of this server only.")
         peer = request[_PEER]
-        self._server.gate.admit(peer, self._server.now_ms())
-        wall_ms = time.time_ns() // 1_000_000
+        self._server.gate.admit(peer, monotonic_ms())
+        now_ms = wall_ms()
         try:
-            issued = self._server.keys.issue_demo_key(wall_ms)
+            issued = self._server.keys.issue_demo_key(now_ms)
         except KeyStoreError as error:
             _log.error("no demo key could be made: %s", error)
             raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "No key can be made at the moment.") from None
         return web.json_response(
             {
                 "api_key": issued.credential.reveal(),
-                "expires_in_ms": issued.expires_ms - wall_ms,
+                "expires_in_ms": issued.expires_ms - now_ms,
                 "project": "demo",
             },
             headers=_NO_STORE,
@@ -227,7 +227,7 @@ class HttpApi:
         self, request: web.Request, answer: Callable[[str, Peer, bytes], dict[str, Any]]
     ) -> web.Response:
         peer = request[_PEER]
-        self._server.gate.admit(peer, self._server.now_ms())
+        self._server.gate.admit(peer, monotonic_ms())
         body = await self._body(request, self._server.limits.connect_bytes)
         authorization = request.headers.get(hdrs.AUTHORIZATION, "")
         return web.json_response(answer(authorization, peer, body), headers=_NO_STORE)
@@ -252,7 +252,7 @@ class HttpApi:
             {
                 "name": "peerbus",
                 "version": self._server.version,
-                "uptime_ms": self._server.now_ms() - self._server.started_ms,
+                "uptime_ms": monotonic_ms() - self._server.started_ms,
                 "channels": len(membership.channels) - bool(services),
                 "members": len(membership.members) - services,
                 "workers": states.get("ready", 0),
@@ -272,7 +272,7 @@ class HttpApi:
         return web.Response(text="ready\n")
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
-        now_ms = self._server.now_ms()
+        now_ms = monotonic_ms()
         if now_ms - self._exposed_at_ms >= _METRICS_KEPT_MS:
             # They cost a look at every member, and anybody may ask.
             self._exposed_at_ms = now_ms

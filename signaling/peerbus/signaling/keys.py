@@ -10,7 +10,6 @@ notices what another one changed.
 from __future__ import annotations
 
 import secrets
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Final
@@ -36,6 +35,7 @@ from peerbus.protocol.secrets import MAX_SECRET_CHARS, Secret
 from peerbus.protocol.signals import CONTROL_CHANNEL, CONTROL_TYPE
 from peerbus.signaling.audit import AuditLog
 from peerbus.signaling.audit_entry import OPERATOR, AuditAction, grant_summary
+from peerbus.signaling.clock import wall_ms
 from peerbus.signaling.issuing import IssuedKey, issued_claims, issued_grant
 from peerbus.signaling.keyring import DEMO_PROJECT, SERVICE_PROJECT, KeyRecord, Keyring
 from peerbus.signaling.keyring import Principal as Principal
@@ -142,14 +142,14 @@ class KeyStore:
         except KeyStoreError as error:
             store._file.close()
             if isinstance(error, MasterKeyMismatch):
-                store.audit.note(AuditAction.MASTER_KEY_MISMATCH, _wall_ms(), by=OPERATOR)
+                store.audit.note(AuditAction.MASTER_KEY_MISMATCH, wall_ms(), by=OPERATOR)
             raise
         return store
 
     def close(self) -> None:
         """Closes the file; the store is of no use afterwards."""
         if self._demo_keys_issued:
-            self._note_demo_keys(_wall_ms())
+            self._note_demo_keys(wall_ms())
         self._file.close()
 
     def _note_demo_keys(self, now_ms: int) -> None:
@@ -404,7 +404,3 @@ class KeyStore:
 
 def _key_id_of(id_of_token: str) -> str:
     return id_of_token.partition(":")[0]
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -18,6 +18,7 @@ from peerbus.protocol.credentials import is_token_id
 from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import Operation, check_bearer, grant_from_json, grant_to_json
 from peerbus.protocol.secrets import Secret, dec_hook
+from peerbus.signaling.clock import monotonic_ms, wall_ms
 from peerbus.signaling.issuing import IssuedKey
 from peerbus.signaling.keyring import CredentialKind, Principal
 from peerbus.signaling.keys import KeyStoreError
@@ -82,12 +83,12 @@ class KeysApi:
             raise ProtocolError(
                 ErrorCode.BAD_REQUEST, f"`ttl_ms` is a number from {_TTL_MIN_MS} to {ttl_max_ms}."
             )
-        wall_ms = self._server.wall_ms()
+        now_ms = wall_ms()
         grant = grant_from_json(wanted.grant)
         issued = self._server.keys.issue_token(
-            caller.principal, grant, wanted.ttl_ms, wall_ms, address=caller.address
+            caller.principal, grant, wanted.ttl_ms, now_ms, address=caller.address
         )
-        return _as_json(issued, caller.principal, wall_ms)
+        return _as_json(issued, caller.principal, now_ms)
 
     def revoke(self, authorization: str, peer: Peer, body: bytes) -> dict[str, Any]:
         """Ends a token or a key, and their sessions. Raises `ProtocolError`."""
@@ -98,11 +99,11 @@ class KeysApi:
         except KeyStoreError as error:
             _log.error("nothing was revoked: %s", error)
             raise ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, "It could not be revoked.") from None
-        self._server.refresh_keys()
+        self._server.reception.refresh_keys()
         return {"revoked": revoked}
 
     def _revoke(self, caller: _Caller, target: RevokeRequest) -> str:
-        keys, wall_ms = self._server.keys, self._server.wall_ms()
+        keys, now_ms = self._server.keys, wall_ms()
         by, address = caller.principal.ids.own, caller.address
         given = [one for one in (target.token, target.token_id, target.key_id) if one is not None]
         if len(given) != 1:
@@ -115,7 +116,7 @@ class KeysApi:
             is_key = caller.principal.kind is CredentialKind.DEVELOPER_KEY
             if not is_key or caller.principal.key_id != record.key_id:
                 _check_admin(caller.principal)
-            keys.revoke_key(record.key_id, now_ms=wall_ms, by=by, address=address)
+            keys.revoke_key(record.key_id, now_ms=now_ms, by=by, address=address)
             return record.key_id
         token_id, expires_ms = target.token_id or "", target.expires_ms
         if target.token is not None:
@@ -125,14 +126,14 @@ class KeysApi:
             raise _unknown()
         if not _is_own(caller.principal, token_id):
             _check_admin(caller.principal)
-        if expires_ms is None or expires_ms > wall_ms:
-            keys.revoke_token(token_id, now_ms=wall_ms, expires_ms=expires_ms, by=by, address=address)
+        if expires_ms is None or expires_ms > now_ms:
+            keys.revoke_token(token_id, now_ms=now_ms, expires_ms=expires_ms, by=by, address=address)
         return token_id
 
     def _named(self, token: Secret) -> tuple[str, int | None]:
         """The id of a token, and when it ends."""
         try:
-            principal = self._server.verify(token)
+            principal = self._server.reception.verify(token)
         except ProtocolError as error:
             if error.code in (ErrorCode.EXPIRED, ErrorCode.REVOKED):
                 raise ProtocolError(ErrorCode.BAD_REQUEST, "The token has ended already.") from None
@@ -146,12 +147,12 @@ class KeysApi:
     def _caller(self, authorization: str, peer: Peer) -> _Caller:
         scheme, _, text = authorization.partition(" ")
         try:
-            principal = self._server.verify(Secret(text.strip() if scheme.lower() == "bearer" else ""))
-            check_bearer(
-                principal.grant, now_ms=self._server.wall_ms(), address=peer.address, origin=peer.origin
+            principal = self._server.reception.verify(
+                Secret(text.strip() if scheme.lower() == "bearer" else "")
             )
+            check_bearer(principal.grant, now_ms=wall_ms(), address=peer.address, origin=peer.origin)
         except ProtocolError as error:
-            self._server.gate.refused(peer, error, self._server.now_ms())
+            self._server.gate.refused(peer, error, monotonic_ms())
             raise
         return _Caller(principal, peer)
 
@@ -179,12 +180,12 @@ def _decoded(body: bytes, form: type[_Form]) -> _Form:
         raise ProtocolError(ErrorCode.BAD_REQUEST, f"The body is not as it has to be: {error}") from None
 
 
-def _as_json(issued: IssuedKey, issuer: Principal, wall_ms: int) -> dict[str, Any]:
+def _as_json(issued: IssuedKey, issuer: Principal, now_ms: int) -> dict[str, Any]:
     return {
         "api_key": issued.credential.reveal(),
         "token_id": issued.token_id,
         "expires_ms": issued.expires_ms,
-        "expires_in_ms": issued.expires_ms - wall_ms,
+        "expires_in_ms": issued.expires_ms - now_ms,
         "project": issuer.project,
         "grant": grant_to_json(issued.grant),
     }

@@ -19,7 +19,6 @@ import json
 import os
 import secrets
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, NoReturn, TextIO
 
@@ -31,6 +30,7 @@ from peerbus.protocol.grants import MODERATION, Grant, Operation, grant_to_json
 from peerbus.protocol.patterns import EVERY
 from peerbus.protocol.secrets import Secret
 from peerbus.signaling.audit_entry import OPERATOR, grant_summary
+from peerbus.signaling.clock import wall_ms
 from peerbus.signaling.config import parse_data_dir
 from peerbus.signaling.grant_flags import (
     FlagError,
@@ -174,7 +174,7 @@ def _create(store: KeyStore, arguments: argparse.Namespace, output: _Output) -> 
     else:
         grant = msgspec.structs.replace(grant_of(arguments, FULL_GRANT), operator=arguments.operator)
     project = SERVICE_PROJECT if arguments.worker else arguments.project or DEFAULT_PROJECT
-    key = store.create_key(project, grant=grant, label=arguments.label, now_ms=_now_ms())
+    key = store.create_key(project, grant=grant, label=arguments.label, now_ms=wall_ms())
     output.out.write(key.to_text() + "\n")
     output.err.write(f"Key {key.key_id} of project {project}, shown this once: keep it as a password.\n")
     if arguments.worker:
@@ -194,7 +194,7 @@ def _temporary(store: KeyStore, arguments: argparse.Namespace, output: _Output) 
             )
     elif arguments.key not in good:
         raise KeyStoreError("there is no good key with this id; peerbus keys list shows all")
-    now_ms = _now_ms()
+    now_ms = wall_ms()
     wanted = narrow_grant_of(arguments, TEMPORARY_GRANT)
     issuer = store.issuer(arguments.key or good[0], now_ms)
     issued = store.issue_token(issuer, wanted, parse_duration_ms("--ttl", arguments.ttl), now_ms, by=OPERATOR)
@@ -211,7 +211,7 @@ def _own_key(arguments: argparse.Namespace, env: Mapping[str, str]) -> Developer
 
 def _sign_temporary(key: DeveloperKey, arguments: argparse.Namespace, output: _Output) -> None:
     wanted = narrow_grant_of(arguments, TEMPORARY_GRANT)
-    ends_ms = _now_ms() + parse_duration_ms("--ttl", arguments.ttl)
+    ends_ms = wall_ms() + parse_duration_ms("--ttl", arguments.ttl)
     grant = msgspec.structs.replace(wanted, expires_ms=ends_ms)
     jti = secrets.token_urlsafe(_JTI_BYTES)
     token = signed(key, issued_claims(grant, arguments.project, jti, ()))
@@ -279,12 +279,12 @@ def _revoke(store: KeyStore, arguments: argparse.Namespace, output: _Output) -> 
             f"Key {key_id} of project {record.project} was revoked on {_day(record.revoked_ms)}.\n"
         )
         return
-    store.revoke_key(key_id, now_ms=_now_ms())
+    store.revoke_key(key_id, now_ms=wall_ms())
     output.out.write(f"Key {key_id} of project {record.project} is revoked now, with all tokens it signed.\n")
 
 
 def _revoke_token(store: KeyStore, arguments: argparse.Namespace, output: _Output) -> None:
-    now_ms = _now_ms()
+    now_ms = wall_ms()
     name, expires_ms = arguments.key_id, None
     if not is_token_id(name):
         try:
@@ -330,7 +330,3 @@ def _day(time_ms: int) -> str:
 
 def _second(time_ms: int) -> str:
     return datetime.datetime.fromtimestamp(time_ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
