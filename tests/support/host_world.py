@@ -533,6 +533,12 @@ class Server:
             self.group.away(node.identity, self._world.now)
             self.settle()
 
+    def away(self, identity: str) -> None:
+        """The connection of somebody who is gone without a word is closed."""
+        if self.is_up and identity in self.group:
+            self.group.away(identity, self._world.now)
+            self.settle()
+
     def _expire(self, node: Node) -> None:
         if not node.is_online and self.is_up and self._world.nodes.get(node.identity) is node:
             self.leave(node.identity)

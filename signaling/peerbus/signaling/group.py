@@ -214,7 +214,7 @@ class Group:
         """The connection of a member is lost. A host can't renew meanwhile, and is given a moment to come back."""
         self.members[identity].is_away = True
         if self._hosting.is_holder(identity):
-            self._hosting.shorten(self._limits.group_host_away_ms, now_ms)
+            self._hosting.lost(self._limits.group_host_away_ms, now_ms)
         # Maybe the successor is another.
         self._is_changed = self._is_changed or self.mode == "host"
 

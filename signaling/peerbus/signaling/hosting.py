@@ -62,9 +62,9 @@ class HostLease:
         self.unheard_by.clear()
         return True
 
-    def shorten(self, left_ms: int, now_ms: int) -> None:
-        """The holder's connection is lost: it has this long to come back."""
-        self.until_ms = min(self.until_ms, now_ms + left_ms)
+    def lost(self, left_ms: int, now_ms: int) -> None:
+        """The holder's connection is, and it can't renew: it has this long to come back."""
+        self.until_ms = now_ms + left_ms
 
     def has_lapsed(self, now_ms: int) -> bool:
         """Whether another may be host; whoever finds that out too late gives the holder one more chance."""
@@ -172,10 +172,10 @@ class Hosting:
         """Whether somebody has the lease."""
         return self._lease is not None and self._lease.holder == identity
 
-    def shorten(self, left_ms: int, now_ms: int) -> None:
-        """The connection of the host is lost."""
+    def lost(self, left_ms: int, now_ms: int) -> None:
+        """The connection of the host is."""
         assert self._lease is not None
-        self._lease.shorten(left_ms, now_ms)
+        self._lease.lost(left_ms, now_ms)
 
     def renew(self, identity: str, term: int, *, is_answered: bool, now_ms: int) -> None:
         """

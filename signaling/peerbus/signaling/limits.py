@@ -75,9 +75,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     group_proposals_per_min: int = 12
     group_vetoes_per_min: int = 3
     # Times.
-    group_host_away_ms: int = 1_200
+    group_host_away_ms: int = 1_500
     handshake_timeout_ms: int = 10_000
     ping_interval_ms: int = 10_000
+    page_return_ms: int = 5_000
     silence_timeout_ms: int = 25_000
     resume_window_ms: int = 30_000
     stalled_reader_ms: int = 30_000

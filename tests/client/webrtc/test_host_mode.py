@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.client.webrtc.host_frames import HOST_ROLE, Passed, Submit, Welcome, encode, join
+from peerbus.client.webrtc.host_frames import (
+    HOST_ROLE,
+    Alive,
+    EntryMessage,
+    Hello,
+    Message,
+    Passed,
+    Safe,
+    StatePiece,
+    Submit,
+    Sync,
+    Synced,
+    Welcome,
+    decode,
+    encode,
+    join,
+)
 from peerbus.client.webrtc.host_mode import HostMode
-from peerbus.client.webrtc.host_record import FrameCame, HostMessage, HostView, Transmit
+from peerbus.client.webrtc.host_record import FrameCame, HostMessage, HostView, Transmit, Unheard
 from peerbus.client.webrtc.peer_frames import encode_mark, encode_reliable, form_of
 from tests.support.host_transcripts import FILE, play
 
@@ -101,3 +118,90 @@ def test_what_can_not_be_read_is_told_and_disturbs_nothing(data: bytes) -> None:
     mode.receive("ann", data, 1)
     assert [type(output).__name__ for output in mode.take(1)] == ["Bad"]
     assert mode.is_ready
+
+
+def mode_at(identity: str, *views: HostView) -> HostMode:
+    """A member with links to all, that was told these."""
+    mode = HostMode(identity)
+    for peer in {"ann", "bob", "cyd"} - {identity}:
+        mode.link_up(peer)
+    for one in views:
+        mode.follow(one, 0)
+    mode.take(0)
+    return mode
+
+
+def said(mode: HostMode, now_ms: int) -> list[Message]:
+    """What it says on its links now, to whomever."""
+    mode.tick(now_ms)
+    messages: list[Message] = []
+    while outputs := mode.take(now_ms):
+        messages += [
+            one
+            for out in outputs
+            if isinstance(out, Transmit)
+            for one in decode(out.data)
+            if not out.is_lossy
+        ]
+    return messages
+
+
+def test_what_a_host_said_before_it_read_a_hello_counts_for_nothing() -> None:
+    """Else a successor would take the end of what it did not hear for all there is."""
+    bob = mode_at("bob", view(1, "ann", 7, "bob"))
+    frame = encode_reliable(9, 1, None, 0, b"\xc0")
+    tail: list[Message] = [
+        Sync(7, 1, [], {}),
+        EntryMessage(7, 1, 7, "cyd", ["cyd"], False, frame),
+        Synced(7, 1),
+    ]
+    bob.receive("ann", join([encode(one) for one in [Welcome(7, 0), *tail]])[0], 1)
+    assert Safe(7, 1) in said(bob, 1)
+    # Another was named in between: it asks for all once more, and what is still under way is from before that.
+    bob.follow(view(2, "ann", 7, "cyd"), 2)
+    bob.follow(view(3, "ann", 7, "bob"), 2)
+    assert [type(one) for one in said(bob, 2)] == [Hello]
+    bob.receive("ann", join([encode(Sync(7, 3, [], {})), encode(Synced(7, 1))])[0], 3)
+    assert said(bob, 3) == []
+    bob.receive("ann", join([encode(Welcome(7, 1)), encode(Sync(7, 3, [], {})), encode(tail[1])])[0], 4)
+    bob.receive("ann", join([encode(Synced(7, 1))])[0], 4)
+    assert Safe(7, 1) in said(bob, 4)
+
+
+def test_a_successor_has_not_all_before_it_has_the_state() -> None:
+    """Messages that are in the newest state are not in the log any more."""
+    ann = mode_at("ann", view(1, "ann", 7))
+    ann.tick(2_000)
+    ann.set_state(["large"], 2_000)
+    said(ann, 2_001)
+    ann.follow(view(2, "ann", 7, "bob"), 2_010)
+    ann.receive("bob", join([encode(Hello(7, 2, 0, 0, 0, 0))])[0], 2_020)
+    kinds = [type(one) for one in said(ann, 2_020)]
+    assert kinds.index(Sync) < kinds.index(StatePiece) < kinds.index(Synced)
+    assert kinds.count(StatePiece) == 1
+
+
+def test_every_version_of_the_group_is_marked() -> None:
+    """A guest may learn only by a later version than the host that somebody left."""
+    ann = mode_at("ann", view(1, "ann", 7))
+    ann.tick(2_000)
+    ann.receive("cyd", join([encode(Hello(7, 1, 0, 0, 0, 0))])[0], 2_001)
+    said(ann, 2_001)
+    ann.follow(view(2, "ann", 7), 2_002)
+    markers = [one for one in said(ann, 2_002) if isinstance(one, EntryMessage) and not one.sender]
+    assert [int.from_bytes(one.frame, "big") for one in markers] == [2]
+
+
+def test_a_silent_host_is_told_of_and_a_working_one_says_something_all_the_time() -> None:
+    bob = guest()
+    outputs = []
+    for now_ms in range(0, 1_000, 20):
+        bob.tick(now_ms)
+        outputs += bob.take(now_ms)
+    assert Unheard(7) in outputs
+    ann = mode_at("ann", view(1, "ann", 7))
+    ann.tick(2_000)
+    ann.receive("cyd", join([encode(Hello(7, 1, 0, 0, 0, 0))])[0], 2_001)
+    beats = [at for at in range(2_010, 4_010, 10) if Alive(7) in said(ann, at)]
+    assert len(beats) >= 19
+    assert max(later - one for one, later in pairwise(beats)) <= 110

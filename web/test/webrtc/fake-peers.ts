@@ -302,6 +302,10 @@ export class FakeCallWorld extends FakeWorld implements CallEnvironment {
     return peer as unknown as RTCPeerConnection;
   }
 
+  startMetronome(): () => void {
+    return () => undefined;
+  }
+
   startFrameWorker(): FrameWorkerPort {
     const worker = new FakeFrameWorker();
     this.frameWorkers.push(worker);

@@ -86,7 +86,6 @@ class Following:
         self._synced = None
         self._reader = SnapshotReader()
         self._ack_due_ms = None
-        self._silence.stop()
 
     def regroup(self, view: HostView, *, is_next: bool) -> None:
         """The group changed, not the host."""
@@ -121,6 +120,8 @@ class Following:
         """A message of the host, under its term."""
         record = self._record
         self._silence.heard(now_ms)
+        if not (self.is_greeted or isinstance(message, Welcome | Fetch)):
+            return  # It was said to this guest as it was before its hello.
         if isinstance(message, EntryMessage):
             self._entry(message, now_ms)
         elif isinstance(message, Passed):
@@ -173,8 +174,6 @@ class Following:
         record.begin_path()
 
     def _entry(self, message: EntryMessage, now_ms: int) -> None:
-        if not self.is_greeted:
-            return
         record = self._record
         entry = entry_of(message, now_ms)
         record.log.put(entry)

@@ -12,7 +12,7 @@ from typing import Final
 
 from peerbus.client.webrtc.host_frames import Hello, encode
 from peerbus.client.webrtc.host_record import HostRecord, HostView
-from peerbus.client.webrtc.host_state import SnapshotReader, SnapshotSending, pieces_of
+from peerbus.client.webrtc.host_state import Snapshot, SnapshotReader, SnapshotSending, pieces_of
 
 
 class Guest:
@@ -123,11 +123,25 @@ class Guests:
             return
         replica = None if successor is None else self._guests.get(successor)
         is_safe = successor is None or (replica is not None and replica.states.has >= snapshot.age)
-        pieces: list[bytes] | None = None
+        pieces: list[bytes] = []
         for peer, guest in self._guests.items():
             is_due = guest.is_replica or (is_safe and now_ms >= guest.states.next_ms)
             if guest.is_welcome and is_due and guest.states.wants(snapshot):
-                pieces = pieces or [encode(piece) for piece in pieces_of(snapshot, self._term)]
-                for piece in pieces:
-                    self._record.say_bytes(peer, piece)
-                guest.states.sent(snapshot, now_ms)
+                pieces = pieces or self._pieces(snapshot)
+                self._send_state(peer, guest, snapshot, pieces, now_ms)
+
+    def push_state_to(self, peer: str, guest: Guest, now_ms: int) -> None:
+        """Sees to it that a guest has the newest snapshot before all that it is told from now on."""
+        snapshot = self._record.snapshot
+        if snapshot is not None and snapshot.age > max(guest.states.has, guest.states.under_way or (0, 0)):
+            self._send_state(peer, guest, snapshot, self._pieces(snapshot), now_ms)
+
+    def _pieces(self, snapshot: Snapshot) -> list[bytes]:
+        return [encode(piece) for piece in pieces_of(snapshot, self._term)]
+
+    def _send_state(
+        self, peer: str, guest: Guest, snapshot: Snapshot, pieces: list[bytes], now_ms: int
+    ) -> None:
+        for piece in pieces:
+            self._record.say_bytes(peer, piece)
+        guest.states.sent(snapshot, now_ms)

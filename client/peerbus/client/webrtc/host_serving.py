@@ -289,6 +289,8 @@ class Serving:
         record.say(peer, Sync(self.term, self._view.version, record.bases, dict(done)))
         for entry in record.log.between(0, record.log.last_n):
             record.say(peer, entry.message(self.term))
+        # What the snapshot holds is not in the log any more: without it, the successor would not have all.
+        self._guests.push_state_to(peer, replica, now_ms)
         record.say(peer, Synced(self.term, record.log.last_n))
         replica.is_replica = True
         replica.sent, replica.safe = record.log.last_n, 0

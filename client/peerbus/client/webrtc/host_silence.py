@@ -20,7 +20,7 @@ _WAKING_MS: Final = 250
 
 
 class Silence:
-    """On one link to one host. Times are milliseconds of any clock that never goes back."""
+    """Of one host. Times are milliseconds of any clock that never goes back."""
 
     def __init__(self) -> None:
         self._heard_ms = 0
@@ -28,12 +28,11 @@ class Silence:
         self._told_ms: int | None = None
 
     def start(self, now_ms: int) -> None:
-        """The host has welcomed this guest: from now on it says something every `HOST_ALIVE_MS`."""
+        """
+        The host has welcomed this guest: from now on it says something every `HOST_ALIVE_MS`, or the link is lost,
+        or it is silent.
+        """
         self._heard_ms, self._look_ms, self._told_ms = now_ms, now_ms + _LOOK_MS, None
-
-    def stop(self) -> None:
-        """There is no link."""
-        self._look_ms = None
 
     def heard(self, now_ms: int) -> None:
         """Something came from the host."""

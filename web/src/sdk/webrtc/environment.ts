@@ -1,5 +1,5 @@
 /**
- * What a call takes from the platform beyond clock and chance: peer connections, streams, ids, the worker for frames.
+ * What a call takes from the platform beyond clock and chance: peer connections, streams, ids, workers.
  *
  * Owns the seam at which tests put fakes in their place.
  */
@@ -8,8 +8,9 @@ import { browserPlatform, type Platform } from "../agent/platform";
 import { randomBytes, toHex } from "../crypto/bytes";
 import { ProtocolError } from "../protocol/errors";
 import { browserFrameWorkerMaker, type FrameWorkerMaker } from "./frame-worker";
+import { browserMetronomeMaker, type MetronomeMaker } from "./host-metronome";
 
-export interface CallEnvironment extends Platform, FrameWorkerMaker {
+export interface CallEnvironment extends Platform, FrameWorkerMaker, MetronomeMaker {
   /** An id that nobody has used. */
   newId(): string;
   /** Whether peer connections can be opened at all. */
@@ -24,6 +25,7 @@ export interface CallEnvironment extends Platform, FrameWorkerMaker {
 export const browserCallEnvironment: CallEnvironment = {
   ...browserPlatform,
   ...browserFrameWorkerMaker,
+  ...browserMetronomeMaker,
   newId: () => toHex(randomBytes(8)),
   get hasPeerConnections() {
     return typeof RTCPeerConnection !== "undefined";

@@ -90,7 +90,6 @@ export class HostFollowing {
     this.synced = undefined;
     this.reader = new SnapshotReader();
     this.ackDueMs = undefined;
-    this.silence.stop();
   }
 
   /** The group changed, not the host. */
@@ -125,6 +124,8 @@ export class HostFollowing {
   receive(message: HostLinkMessage, nowMs: number): void {
     const { record } = this;
     this.silence.heard(nowMs);
+    // It was said to this guest as it was before its hello.
+    if (!this.isGreeted && message.kind !== WELCOME && message.kind !== FETCH) return;
     switch (message.kind) {
       case ENTRY:
         this.entry(message, nowMs);
@@ -197,7 +198,6 @@ export class HostFollowing {
   }
 
   private entry(message: EntryMessage, nowMs: number): void {
-    if (!this.isGreeted) return;
     const { record } = this;
     const entry = entryOf(message, nowMs);
     record.log.put(entry);

@@ -8,7 +8,7 @@
 import { encodeHostMessage, type Hello } from "./host-frames";
 import { entryMessage } from "./host-log";
 import type { HostRecord, HostView } from "./host-record";
-import { isNewer, piecesOf, SnapshotReader, SnapshotSending } from "./host-state";
+import { isNewer, piecesOf, type Snapshot, SnapshotReader, SnapshotSending } from "./host-state";
 
 /** What the host knows of a guest, on one link. */
 export class HostGuest {
@@ -135,9 +135,31 @@ export class HostGuests {
     for (const [peer, guest] of this.guests) {
       const isDue = guest.isReplica || (isSafe && nowMs >= guest.states.nextMs);
       if (!guest.isWelcome || !isDue || !guest.states.wants(snapshot)) continue;
-      pieces ??= piecesOf(snapshot, this.term).map(encodeHostMessage);
-      for (const piece of pieces) record.sayBytes(peer, piece);
-      guest.states.sent(snapshot, nowMs);
+      pieces ??= this.pieces(snapshot);
+      this.sendState(peer, guest, snapshot, pieces, nowMs);
     }
+  }
+
+  /** Sees to it that a guest has the newest snapshot before all that it is told from now on. */
+  pushStateTo(peer: string, guest: HostGuest, nowMs: number): void {
+    const { snapshot } = this.record;
+    const { has, underWay } = guest.states;
+    if (!snapshot || !isNewer(snapshot.age, has) || (underWay && !isNewer(snapshot.age, underWay))) return;
+    this.sendState(peer, guest, snapshot, this.pieces(snapshot), nowMs);
+  }
+
+  private pieces(snapshot: Snapshot): Uint8Array[] {
+    return piecesOf(snapshot, this.term).map(encodeHostMessage);
+  }
+
+  private sendState(
+    peer: string,
+    guest: HostGuest,
+    snapshot: Snapshot,
+    pieces: readonly Uint8Array[],
+    nowMs: number,
+  ): void {
+    for (const piece of pieces) this.record.sayBytes(peer, piece);
+    guest.states.sent(snapshot, nowMs);
   }
 }

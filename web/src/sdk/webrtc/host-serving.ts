@@ -296,6 +296,8 @@ export class HostServing {
     const done = record.snapshot ? record.done : this.inbox.done;
     record.say(peer, { kind: SYNC, term, version: this.view.version, bases: record.bases, done });
     for (const entry of record.log.between(0, record.log.lastN)) record.say(peer, entryMessage(entry, term));
+    // What the snapshot holds is not in the log any more: without it, the successor would not have all.
+    this.guests.pushStateTo(peer, replica, nowMs);
     record.say(peer, { kind: SYNCED, term, n: record.log.lastN });
     replica.isReplica = true;
     replica.sent = record.log.lastN;

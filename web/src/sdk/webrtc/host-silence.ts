@@ -16,22 +16,17 @@ const LATE_MS = 100;
 /** And waits so long before it takes anybody for silent. */
 const WAKING_MS = 250;
 
-/** On one link to one host. Times are milliseconds of any clock that never goes back. */
+/** Of one host. Times are milliseconds of any clock that never goes back. */
 export class HostSilence {
   private heardMs = 0;
   private lookMs: number | undefined;
   private toldMs: number | undefined;
 
-  /** The host has welcomed this guest: from now on it says something all the time. */
+  /** The host has welcomed this guest: from now on it says something all the time, or is silent, or the link is lost. */
   start(nowMs: number): void {
     this.heardMs = nowMs;
     this.lookMs = nowMs + LOOK_MS;
     this.toldMs = undefined;
-  }
-
-  /** There is no link. */
-  stop(): void {
-    this.lookMs = undefined;
   }
 
   /** Something came from the host. */

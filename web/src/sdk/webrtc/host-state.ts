@@ -102,7 +102,7 @@ function snapshotIn(bytes: Uint8Array): Snapshot {
 export class SnapshotSending {
   has: Age;
   nextMs = 0;
-  private underWay: Age | undefined;
+  underWay: Age | undefined;
 
   constructor(has: Age) {
     this.has = has;
