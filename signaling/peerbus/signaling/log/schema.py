@@ -6,6 +6,7 @@ start, and the mapping of SQLite's result codes to `StoreError`. Never reads or 
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -192,3 +193,9 @@ def _result_code(error: Exception) -> int:
     """SQLite's primary result code, or 0 for an error that came from handing it a value."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF if isinstance(code, int) else 0
+
+
+def close_quietly(db: Connection) -> None:
+    """Close a connection; what is committed is on the disk already, so a failure changes nothing."""
+    with suppress(sqlite3.Error):
+        db.close()

@@ -13,7 +13,6 @@ folder's witness has seen, or is a copy (see `folder`); `SqliteStore.opening` sa
 """
 
 import sqlite3
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,15 +39,15 @@ from peerbus.signaling.log.interface import (
 )
 from peerbus.signaling.log.mailboxes import (
     INSERT_MAIL,
-    delete_old_mail,
     delete_read_mail,
-    delete_unused_claims,
     filling_of,
     put_claim,
     select_claims,
     select_unread,
 )
 from peerbus.signaling.log.plan import Filling, First, Mailbox, Plan, Retry, plan_group, retry_of
+from peerbus.signaling.log.readers import Readers
+from peerbus.signaling.log.retries import INSERT_RETRY, select_first
 from peerbus.signaling.log.rows import (
     INSERT_CHANNEL,
     INSERT_ENTRY,
@@ -60,31 +59,18 @@ from peerbus.signaling.log.rows import (
 from peerbus.signaling.log.schema import (
     Connection,
     check_or_create,
+    close_quietly,
     connect,
     passes_by_itself,
-    set_up_reader,
     set_up_writer,
     store_error,
 )
+from peerbus.signaling.log.sweeping import Sweeping
 
 _KNOWN_CHANNELS_MAX: Final = 20_000
 _NEW_CHANNELS_MAX: Final = 500
 _FILLINGS_MAX: Final = 50_000
-_SWEEP_ROWS: Final = 500
 _CLAIM_NOTES_PER_TTL: Final = 30
-_SWEEPS_PER_RETENTION: Final = 24
-
-_INSERT_RETRY: Final = "INSERT INTO retries VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT_RETRY: Final = (
-    "SELECT offset, time_ms, fingerprint FROM retries"
-    " WHERE channel = ? AND identity = ? AND idempotency_key = ?"
-)
-_SELECT_RETRIES: Final = (
-    "SELECT channel, identity, idempotency_key, time_ms FROM retries"
-    " WHERE (channel, identity, idempotency_key) > (?, ?, ?)"
-    " ORDER BY channel, identity, idempotency_key LIMIT ?"
-)
-_DELETE_RETRY: Final = "DELETE FROM retries WHERE channel = ? AND identity = ? AND idempotency_key = ?"
 
 
 class Opening(NamedTuple):
@@ -117,25 +103,21 @@ class SqliteStore:
         self._mail_limits = mail_limits or MailLimits()
         self._new_epoch = new_epoch
         self._messages_max = messages_max_per_channel
-        self._retention_ms = idempotency_retention_ms
         self._connect_to = connect_to
         # Channels as they are in the database, and those that were opened but have no row yet.
         self._known: dict[ChannelKey, ChannelRow] = {}
         self._new: dict[ChannelKey, ChannelRow] = {}
         # What is in mailboxes that were written to; forgotten where one changes in another way.
         self._fillings: dict[Mailbox, Filling] = {}
-        self._mail_swept_to: tuple[int, str, int] | None = None
-        self._mail_sweep_due_ms = 0
+        self._sweeping = Sweeping(mail_ttl_ms=self._mail_limits.ttl_ms, retention_ms=idempotency_retention_ms)
         self._next_no = 1
         self._epoch = ""
         self._commits = 0
         self._is_proven = True
-        self._sweep_after: Retry | None = None
-        self._sweep_due_ms = 0
         self._writer: Connection | None = None
-        self._readers: deque[sqlite3.Connection] = deque()
         self._folder = DataFolder(folder)
         self._database = self._folder.database
+        self._readers = Readers(self._database)
         try:
             with self._failing():
                 self.opening = self._open()
@@ -175,11 +157,10 @@ class SqliteStore:
 
     def close(self) -> None:
         """See `Store`. Closing again does nothing."""
-        connections = [*self._readers] if self._writer is None else [*self._readers, self._writer]
-        self._readers.clear()
-        self._writer = None
-        for db in connections:
-            _close(db)
+        self._readers.close()
+        db, self._writer = self._writer, None
+        if db is not None:
+            close_quietly(db)
         self._folder.close()
 
     # Channels
@@ -354,7 +335,7 @@ class SqliteStore:
             if new:
                 db.executemany(INSERT_CHANNEL, [channel.row() for channel in new])
             if plan.retries:
-                db.executemany(_INSERT_RETRY, plan.retries)
+                db.executemany(INSERT_RETRY, plan.retries)
             db.executemany(INSERT_ENTRY, plan.entries)
             if plan.mail:
                 db.executemany(INSERT_MAIL, plan.mail)
@@ -382,7 +363,7 @@ class SqliteStore:
             channel = self._find(db, append.channel)
             retry = retry_of(channel, append) if channel is not None else None
             if retry is not None:
-                found = db.execute(_SELECT_RETRY, retry).fetchone()
+                found = select_first(db, retry)
                 if found is not None:
                     first[retry] = found
         return first
@@ -392,38 +373,12 @@ class SqliteStore:
         with self._writing() as db:
             if not self._is_proven:
                 self._transact(db, lambda: None)
-            if self._sweep_mail(db, now_ms):
-                return True
-            if self._sweep_after is None and now_ms < self._sweep_due_ms:
-                return False
-            start = self._sweep_after or (0, "", "")
-            rows = db.execute(_SELECT_RETRIES, (*start, _SWEEP_ROWS)).fetchall()
-            old = [row[:3] for row in rows if row[3] < now_ms - self._retention_ms]
-            if old:
-                self._transact(db, lambda: db.executemany(_DELETE_RETRY, old))
-            if len(rows) == _SWEEP_ROWS:
-                self._sweep_after = rows[-1][:3]
-                return True
-            self._sweep_after = None
-            self._sweep_due_ms = now_ms + self._retention_ms // _SWEEPS_PER_RETENTION
-            return False
-
-    def _sweep_mail(self, db: Connection, now_ms: int) -> bool:
-        """Forgets some mail that is too old, in the end also claims out of use; whether there is more to do now."""
-        if self._mail_swept_to is None and now_ms < self._mail_sweep_due_ms:
-            return False
-        oldest_ms = now_ms - self._mail_limits.ttl_ms
-        rows = delete_old_mail(db, self._mail_swept_to, oldest_ms, _SWEEP_ROWS, self._transact)
-        if rows.deleted:
-            self._fillings.clear()
-        self._mail_swept_to = rows.last
-        if rows.last is not None:
-            return True
-        if delete_unused_claims(db, oldest_ms, _SWEEP_ROWS, self._transact):
-            self._known.clear()
-            return True
-        self._mail_sweep_due_ms = now_ms + self._mail_limits.ttl_ms // _SWEEPS_PER_RETENTION
-        return False
+            swept = self._sweeping.sweep(db, now_ms, self._transact)
+            if swept.has_mail_changed:
+                self._fillings.clear()
+            if swept.have_claims_changed:
+                self._known.clear()
+            return swept.is_more
 
     # Reading
 
@@ -431,33 +386,19 @@ class SqliteStore:
         """See `Store`."""
         # Looked up before the database is: a channel that gets its row in between is then found there.
         new = self._new.get(key)
-        db: sqlite3.Connection | None = None
         try:
-            db = self._take_reader()
-            db.execute("BEGIN")
-            channel = select_channel(db, key) or new
-            page = (
-                None
-                if channel is None
-                else read_page(db, channel, identity, wanted, limit_bytes, self._epoch)
-            )
-            db.execute("COMMIT")
+            with self._readers.transaction() as db:
+                channel = select_channel(db, key) or new
+                page = (
+                    None
+                    if channel is None
+                    else read_page(db, channel, identity, wanted, limit_bytes, self._epoch)
+                )
         except sqlite3.Error as error:
-            if db is not None:
-                _close(db)
             raise store_error(error, self._database) from error
-        self._readers.append(db)
         if page is None:
             raise UnknownChannelError(key)
         return page
-
-    def _take_reader(self) -> sqlite3.Connection:
-        try:
-            return self._readers.pop()
-        except IndexError:
-            db = connect(self._database)
-            set_up_reader(db)
-            return db
 
     # Transactions and failures
 
@@ -479,7 +420,7 @@ class SqliteStore:
             # A group whose commit failed may be in the file after all, with its new channels.
             self._look_for_new_channels(db)
         except BaseException:
-            _close(db)
+            close_quietly(db)
             raise
         self._writer = db
         return db
@@ -512,7 +453,7 @@ class SqliteStore:
             db = self._writer
             if db is not None and (db.in_transaction or not passes_by_itself(error)):
                 self._writer = None
-                _close(db)
+                close_quietly(db)
             raise failure from error
 
 
@@ -521,9 +462,3 @@ def _roll_back(db: Connection) -> None:
     with suppress(sqlite3.Error):
         if db.in_transaction:
             db.execute("ROLLBACK")
-
-
-def _close(db: Connection) -> None:
-    """Close a connection; what is committed is on the disk already, so a failure changes nothing."""
-    with suppress(sqlite3.Error):
-        db.close()
