@@ -13,6 +13,7 @@ import itertools
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,7 @@ class WorkerSettings(NamedTuple):
     workers: int
     port: int
     advertise: tuple[str, ...]
+    data_hook: str = ""
 
 
 def serve(arguments: Sequence[str], grace_ms: int) -> int:
@@ -55,6 +57,8 @@ def serve(arguments: Sequence[str], grace_ms: int) -> int:
         return _USAGE_CODE
     if has_turn and _last(arguments, "--turn-port") == "0":
         arguments = [*arguments, f"--turn-port={_free_port()}"]
+    if settings.data_hook and not _is_usable(settings.data_hook):
+        return _USAGE_CODE
     with tempfile.TemporaryDirectory(prefix="peerbus-") as folder:
         os.environ[WORKER_FILE_VARIABLE] = str(Path(folder) / "worker.json")
         turn = [_turn(arguments)] if has_turn else []
@@ -78,7 +82,14 @@ def worker_settings(arguments: Sequence[str], environment: Mapping[str, str]) ->
         workers=min(_number(count, _DEFAULT_WORKERS), _WORKERS_MAX),
         port=_number(port, _DEFAULT_PORT),
         advertise=tuple(one.strip() for text in advertise for one in text.split(",") if one.strip()),
+        data_hook=_last(arguments, "--data-hook") or environment.get("PEERBUS_DATA_HOOK", ""),
     )
+
+
+def _is_usable(data_hook: str) -> bool:
+    """Whether workers can load it; if not, one of them has said why."""
+    command = [sys.executable, "-m", "peerbus.sfu", "--check", "--data-hook", data_hook]
+    return subprocess.run(command, check=False).returncode == 0  # noqa: S603  the operator's own setting
 
 
 def _signaling(arguments: Sequence[str]) -> ChildSpec:
@@ -109,6 +120,7 @@ def _free_port() -> int:
 
 def _workers(settings: WorkerSettings) -> list[ChildSpec]:
     advertised = [part for one in settings.advertise for part in ("--advertise", one)]
+    hook = ["--data-hook", settings.data_hook] if settings.data_hook else []
     return [
         ChildSpec(
             name=f"sfu-{number + 1}",
@@ -122,6 +134,7 @@ def _workers(settings: WorkerSettings) -> list[ChildSpec]:
                 # 0 lets the system choose, for each of them.
                 str(settings.port + number if settings.port else 0),
                 *advertised,
+                *hook,
             ],
             policy=RestartPolicy(is_essential=False, longest_delay_ms=5_000),
         )

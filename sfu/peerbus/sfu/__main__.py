@@ -26,6 +26,7 @@ from peerbus.client.errors import PeerbusError
 from peerbus.sfu.addresses import AdvertiseError, LocalAddress, advertised, local_candidates, warning
 from peerbus.sfu.config import Config, ConfigError, read_config
 from peerbus.sfu.control import ControlLine
+from peerbus.sfu.data_hook import Hook, HookError, load_hook
 from peerbus.sfu.negotiation import Candidate
 from peerbus.sfu.worker import Worker
 
@@ -46,12 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         config = read_config(sys.argv[1:] if argv is None else argv, os.environ)
-    except ConfigError as error:
+        hook = load_hook(config.data_hook) if config.data_hook else None
+    except (ConfigError, HookError) as error:
         sys.stderr.write(f"peerbus sfu: {error}\n")
         return _USAGE_EXIT
+    if config.is_check:
+        return 0
     gc.set_threshold(10_000, 50, 50)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_run(config, os.environ))
+        return runner.run(_run(config, hook, os.environ))
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
@@ -63,7 +67,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
     return loop
 
 
-async def _run(config: Config, environment: MutableMapping[str, str]) -> int:
+async def _run(config: Config, hook: Hook | None, environment: MutableMapping[str, str]) -> int:
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -71,7 +75,7 @@ async def _run(config: Config, environment: MutableMapping[str, str]) -> int:
     _end_with_parent(ending, environment)
     line = ControlLine(lambda message: worker.receive(message), lambda: worker.announce())
     try:
-        worker = Worker(config.host, config.port, line.send)
+        worker = Worker(config.host, config.port, line.send, hook)
         worker.candidates = tuple(_candidates(config, worker))
     except (OSError, AdvertiseError) as error:
         sys.stderr.write(f"peerbus sfu: {error.strerror if isinstance(error, OSError) else error}\n")
@@ -79,6 +83,10 @@ async def _run(config: Config, environment: MutableMapping[str, str]) -> int:
     worker.start()
     where = ", ".join(f"{one.host}:{one.port}" for one in worker.candidates)
     logger.info("%s takes media on UDP port %d (%s)", config.name, worker.port, where)
+    if hook is not None:
+        logger.info(
+            "%s checks the data messages of open channels; those of sealed ones pass", config.data_hook
+        )
     refused = asyncio.create_task(_stay_connected(line, config))
     ended = asyncio.create_task(ending.wait())
     await asyncio.wait([refused, ended], return_when=asyncio.FIRST_COMPLETED)

@@ -16,6 +16,7 @@ from msgspec import Struct
 TOKEN_VARIABLE: Final = "PEERBUS_WORKER_TOKEN"  # noqa: S105  the name of it
 FILE_VARIABLE: Final = "PEERBUS_WORKER_FILE"
 SIGNALING_VARIABLE: Final = "PEERBUS_SIGNALING"
+HOOK_VARIABLE: Final = "PEERBUS_DATA_HOOK"
 DEFAULT_PORT: Final = 7900
 DEFAULT_SIGNALING: Final = "http://localhost:8080"
 
@@ -37,6 +38,10 @@ class Config(Struct, frozen=True, kw_only=True):
     """The address to bind to; empty for all, IPv4 and IPv6."""
     port: int = DEFAULT_PORT
     advertise: tuple[str, ...] = ()
+    data_hook: str = ""
+    """`package.module:function`, which checks data messages; empty: nothing does."""
+    is_check: bool = False
+    """Ends as soon as it is known that all this can be used."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -48,7 +53,8 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """
     The configuration of a worker. Raises `ConfigError`; `--help` exits by `SystemExit`.
 
-    Of the environment count `PEERBUS_WORKER_TOKEN`, `PEERBUS_SIGNALING` and, below a supervisor, `PEERBUS_WORKER_FILE`.
+    Of the environment count `PEERBUS_WORKER_TOKEN`, `PEERBUS_SIGNALING`, `PEERBUS_DATA_HOOK` and, below a supervisor,
+    `PEERBUS_WORKER_FILE`.
     """
     parser = _Parser(
         prog="peerbus sfu",
@@ -73,10 +79,17 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         metavar="HOST[:PORT]",
         help="tell clients this address instead of this machine's own; may be given more than once",
     )
+    parser.add_argument(
+        "--data-hook",
+        metavar="MODULE:FUNCTION",
+        default=environment.get(HOOK_VARIABLE, ""),
+        help="checks each data message of open channels, and may change or refuse it",
+    )
+    parser.add_argument("--check", action="store_true", help="only say whether the settings can be used")
     options = parser.parse_args(argv)
     token = environment.get(TOKEN_VARIABLE, "")
     file = environment.get(FILE_VARIABLE, "")
-    if not token and not file:
+    if not token and not file and not options.check:
         raise ConfigError(
             f"{TOKEN_VARIABLE} is not set; `peerbus keys create --worker` on the server makes a key for it"
         )
@@ -90,4 +103,6 @@ def read_config(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         host=options.host,
         port=options.port,
         advertise=tuple(options.advertise),
+        data_hook=options.data_hook,
+        is_check=options.check,
     )

@@ -2,8 +2,8 @@
 One room: the participants of one channel's call, and everything they are told.
 
 Owns participants from their first offer to their end, follows their signals, keeps the engine in step with who
-publishes and who receives, and relays data. What is to be told goes out through `tell`; time comes in. Never touches a
-socket. See `peerbus.protocol.signals` for what is said.
+publishes and who receives; data messages are `room_data`'s. What is to be told goes out through `tell`; time comes in.
+Never touches a socket. See `peerbus.protocol.signals` for what is said.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from peerbus.protocol import signals
-from peerbus.protocol.errors import ErrorCode, ProtocolError
-from peerbus.protocol.grants import Operation
 from peerbus.protocol.signals import (
     Answer,
     Binding,
@@ -33,11 +31,12 @@ from peerbus.protocol.signals import (
     Unpublish,
 )
 from peerbus.sfu.connection import Owner, PeerConnection
-from peerbus.sfu.data_message import read_data, write_data, write_problem
+from peerbus.sfu.data_hook import Hook
 from peerbus.sfu.dtls import MESSAGE_BYTES_MAX, DataChannel
 from peerbus.sfu.engine import PacketEngine, StreamId
 from peerbus.sfu.negotiation import DEFAULT_CODECS, Transport, write_answer
 from peerbus.sfu.participant import Participant, Published, Refusal, publications_of
+from peerbus.sfu.room_data import RoomData
 from peerbus.sfu.router import Offered, Router, SlotKey
 from peerbus.sfu.sdp import Description, SdpError, read_offer
 from peerbus.sfu.speakers import Speakers
@@ -91,13 +90,20 @@ class _Link(Owner):
 
 
 class Room:
-    """See the module. `tell(identities, signal)` reaches these participants."""
+    """See the module. `tell(identities, signal)` reaches these participants; `hook` checks data, if there is one."""
 
-    def __init__(self, room: signals.Room, host: Host, tell: Callable[[list[str], SfuSignal], None]) -> None:
+    def __init__(
+        self,
+        room: signals.Room,
+        host: Host,
+        tell: Callable[[list[str], SfuSignal], None],
+        hook: Hook | None = None,
+    ) -> None:
         self.room = room
         self._host = host
         self._tell = tell
         self._participants: dict[str, Participant] = {}
+        self._data: Final = RoomData(self._participants, host.now_ms, hook, room.channel_id.hex())
         self._router = Router()
         self._speakers = Speakers()
         self._version = 0
@@ -273,8 +279,10 @@ class Room:
         """Ends everybody's connection; with a code they are told why."""
         for identity in list(self._participants):
             self.remove(identity, code, message)
+        self._data.close()
 
     def _drop(self, participant: Participant, now_ms: int) -> None:
+        self._data.left(participant)
         self._unpublish(participant.published.values())
         self._router.leave(participant.identity)
         self._speakers.leave(participant.identity)
@@ -368,65 +376,12 @@ class Room:
         """One of the two labels; others carry nothing."""
         if channel.label in ("reliable", "lossy") and channel.label not in participant.channels:
             participant.channels[channel.label] = channel
-            channel.on_message(functools.partial(self._data, participant, channel.label == "reliable"))
+            is_reliable = channel.label == "reliable"
+            channel.on_message(functools.partial(self._data.receive, participant, is_reliable))
 
     def progressed(self, participant: Participant) -> None:
         """There may be room for what waits."""
         participant.send_data(self._host.now_ms())
-
-    def _data(self, sender: Participant, is_reliable: bool, message: bytes | str) -> None:
-        if self._participants.get(sender.identity) is not sender:
-            # Removed a moment ago; what was under way in its association is not passed on any more.
-            return
-        now_ms = self._host.now_ms()
-        try:
-            missing = self._relay(sender, is_reliable, message, now_ms)
-            if missing:
-                raise ProtocolError(
-                    ErrorCode.OVERLOADED,
-                    "Too much waits for some of the recipients; they did not get this message.",
-                    details={"missing": missing},
-                )
-        except ProtocolError as error:
-            problem = write_problem(error)
-            if len(problem) > MESSAGE_BYTES_MAX:
-                # Details that name recipients of its own can be as long as its message was.
-                problem = write_problem(ProtocolError(error.code, error.message))
-            sender.data.push_reliable(problem)
-            sender.send_data(now_ms)
-
-    def _relay(self, sender: Participant, is_reliable: bool, message: bytes | str, now_ms: int) -> list[str]:
-        """Who did not get it for want of room. Raises `ProtocolError`."""
-        if not sender.may(Operation.PUBLISH_DATA):
-            raise ProtocolError(ErrorCode.FORBIDDEN, "The key does not allow publish_data.")
-        if len(message) > MESSAGE_BYTES_MAX:
-            raise ProtocolError(ErrorCode.TOO_LARGE, f"A data message has {MESSAGE_BYTES_MAX} bytes at most.")
-        to, payload = read_data(message)
-        receivers = self._receivers(sender, to)
-        data = write_data(sender.identity, payload)
-        if len(data) > MESSAGE_BYTES_MAX:
-            raise ProtocolError(ErrorCode.TOO_LARGE, f"A data message has {MESSAGE_BYTES_MAX} bytes at most.")
-        missing: list[str] = []
-        for receiver in receivers:
-            if not is_reliable:
-                receiver.data.push_lossy(data, now_ms)
-            elif not receiver.data.push_reliable(data):
-                missing.append(receiver.identity)
-            receiver.send_data(now_ms)
-        return missing
-
-    def _receivers(self, sender: Participant, to: list[str] | None) -> list[Participant]:
-        if to is None:
-            return [
-                one
-                for one in self._participants.values()
-                if one is not sender and one.channels and one.may(Operation.SUBSCRIBE)
-            ]
-        found = {identity: self._participants.get(identity) for identity in to}
-        missing = [identity for identity, one in found.items() if one is None or not one.channels]
-        if missing:
-            raise ProtocolError(ErrorCode.UNKNOWN_RECIPIENT, details={"missing": missing})
-        return [one for one in found.values() if one is not None and one.may(Operation.SUBSCRIBE)]
 
     # --- time -------------------------------------------------------------------------------------------------
 

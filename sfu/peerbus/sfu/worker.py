@@ -34,6 +34,7 @@ from peerbus.protocol.signals import (
     WorkerToServer,
 )
 from peerbus.sfu.connection import Owner, PeerConnection
+from peerbus.sfu.data_hook import Hook
 from peerbus.sfu.dtls import fingerprint_of, make_certificate
 from peerbus.sfu.engine import PacketEngine
 from peerbus.sfu.ice_lite import Address, IceCredentials, receiver_of
@@ -68,14 +69,17 @@ def _key(room: signals.Room) -> RoomKey:
 
 class Worker:
     """
-    A worker; `send` takes what is for the server, `receive` what comes from there.
+    A worker; `send` takes what is for the server, `receive` what comes from there. `hook` checks data, if there is one.
 
     Opens its port on construction, which raises `OSError` with a text for the operator.
     """
 
-    def __init__(self, host: str, port: int, send: Callable[[WorkerToServer], None]) -> None:
+    def __init__(
+        self, host: str, port: int, send: Callable[[WorkerToServer], None], hook: Hook | None = None
+    ) -> None:
         self._udp = UdpPort(host, port, self._datagram)
         self._tell_server = send
+        self._hook: Final = hook
         self.engine: PacketEngine = PythonEngine(self._udp.send)
         self.candidates: tuple[Candidate, ...] = ()
         """What answers name; to be set before the first offer comes."""
@@ -170,7 +174,7 @@ class Worker:
         def tell(identities: list[str], signal: SfuSignal) -> None:
             self._tell_server(Deliver(room=description, identities=identities, signal=signal))
 
-        room = Room(description, self, tell)
+        room = Room(description, self, tell, self._hook)
         self._rooms[_key(description)] = room
         return room
 

@@ -58,6 +58,7 @@ class ErrorCode(StrEnum):
     NOT_SEALED = "not_sealed"
     STALE_TERM = "stale_term"
     PROPOSAL_PENDING = "proposal_pending"
+    MESSAGE_REFUSED = "message_refused"
     # Raised by the SDKs themselves, never sent.
     TIMEOUT = "timeout"
     CLOSED = "closed"
@@ -159,6 +160,9 @@ ERRORS: Final[dict[ErrorCode, ErrorInfo]] = {
     ),
     ErrorCode.STALE_TERM: ErrorInfo(
         False, 3501, 409, "It was said under a term that does not hold; details.term is the one that does."
+    ),
+    ErrorCode.MESSAGE_REFUSED: ErrorInfo(
+        False, 3501, 422, "A check of the server refused the message; the text says why."
     ),
     ErrorCode.PROPOSAL_PENDING: ErrorInfo(
         True,

@@ -211,6 +211,8 @@ class Participant(Struct, frozen=True, omit_defaults=True, kw_only=True):
     name: str
     operations: list[str]
     expires_ms: int | UnsetType = UNSET
+    is_sealed: bool = False
+    """Its channel is sealed: what it sends is nothing for the operator to look at."""
 
 
 class Forward(Signal, frozen=True, tag="forward", kw_only=True):

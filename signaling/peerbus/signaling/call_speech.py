@@ -84,4 +84,5 @@ def participant_of(member: Member) -> Participant:
         name=member.name,
         operations=sorted(member.admission.operations),
         expires_ms=UNSET if member.expires_ms is None else member.expires_ms,
+        is_sealed=member.channel.mode == "sealed",
     )

@@ -70,6 +70,8 @@ class ServeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """The UDP port of the first worker; the others have the next ones."""
     advertise: tuple[str, ...] = ()
     """`HOST[:PORT]` that clients are told for media, instead of this machine's addresses."""
+    data_hook: str = ""
+    """The function that the media workers check data messages with; theirs to load."""
     turn: TurnSettings = TurnSettings()
     """The STUN and TURN servers that clients are told of."""
     turn_secret_file: Path | None = None

@@ -25,6 +25,7 @@ from peerbus.signaling.setting_values import (
     read_port,
     read_relay_ports,
     read_switch,
+    read_text,
     read_urls,
     read_workers,
 )
@@ -82,6 +83,9 @@ SETTINGS: Final = (
         read_advertised,
         "where clients send media to, instead of this machine's addresses; several with commas between them",
         "HOST[:PORT]",
+    ),
+    Setting(
+        "--data-hook", read_text, "a function that checks data messages of open channels", "MODULE:FUNCTION"
     ),
     Setting(
         "--turn-host",

@@ -28,8 +28,10 @@ SEQ_MAX: Final = 2**53 - 1
 
 MORE: Final = 1
 CONTINUES: Final = 8
+VOID: Final = 16
+"""It keeps its place in the order, and tells nothing: a check of the server refused its message."""
 VALUE, TEXT, BINARY = range(3)
-_FLAGS_MAX: Final = 15
+_FLAGS_MAX: Final = 31
 
 RELIABLE, LOSSY, ACK, FLUSHED, AGAIN = range(5)
 

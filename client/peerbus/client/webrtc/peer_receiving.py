@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from peerbus.client.errors import PeerbusError
 from peerbus.client.webrtc import peer_frames
-from peerbus.client.webrtc.peer_frames import CONTINUES, MESSAGE_BYTES_MAX, MORE, Lossy, Reliable
+from peerbus.client.webrtc.peer_frames import CONTINUES, MESSAGE_BYTES_MAX, MORE, VOID, Lossy, Reliable
 
 HELD_BYTES_MAX: Final = 4 * 1_048_576
 _HELD_COST: Final = 64
@@ -157,6 +157,10 @@ class Receiving:
         self.last = frame.seq
         self._unacknowledged += 1
         self._owe_ack(now_ms)
+        if frame.flags & VOID:
+            self._forget_pieces()
+            self._is_skipping = True
+            return []
         has_more = bool(frame.flags & MORE)
         if not frame.flags & CONTINUES:
             self._forget_pieces()

@@ -39,6 +39,7 @@ export const ERRORS = {
   not_found: [false, 3501, "There is no such thing here."],
   not_sealed: [false, 3501, "In a sealed channel only sealed messages are sent and read."],
   stale_term: [false, 3501, "It was said under a term that does not hold; details.term is the one that does."],
+  message_refused: [false, 3501, "A check of the server refused the message; the text says why."],
   proposal_pending: [true, 3005, "Another mode is being proposed already; retry_after_ms says when that ends at the latest."],
   timeout: [true, 3001, "No answer came in time; it may still have happened."],
   closed: [false, 1000, "The connection is closed."],

@@ -24,10 +24,12 @@ const STREAM_MAX = 2 ** 32 - 1;
 export const MORE = 1;
 /** Of the flags: this piece goes on with a message. */
 export const CONTINUES = 8;
+/** Of the flags: it keeps its place in the order, and tells nothing, since a check of the server refused its message. */
+export const VOID = 16;
 export const VALUE = 0;
 export const TEXT = 1;
 export const BINARY = 2;
-const FLAGS_MAX = 15;
+const FLAGS_MAX = 31;
 
 export const RELIABLE = 0;
 export const LOSSY = 1;

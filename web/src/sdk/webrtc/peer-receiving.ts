@@ -14,6 +14,7 @@ import {
   type Lossy,
   MESSAGE_BYTES_MAX,
   MORE,
+  VOID,
   payloadOf,
   type Reliable,
   tooLarge,
@@ -182,6 +183,11 @@ export class Receiving {
     this.last = seq;
     this.unacknowledged += 1;
     this.oweAck(nowMs);
+    if ((flags & VOID) !== 0) {
+      this.forgetPieces();
+      this.isSkipping = true;
+      return [];
+    }
     const hasMore = (flags & MORE) !== 0;
     if ((flags & CONTINUES) === 0) {
       this.forgetPieces();
