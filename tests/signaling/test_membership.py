@@ -164,6 +164,6 @@ def test_who_is_gone_gets_nothing_that_was_being_read() -> None:
     entry = Entry(1, 0, "lineage:x", "x", None, "chat-text", None, body)
     state = ChannelState(epoch="e", head=10, tail=1, locked=False, name="lobby", mode="open")
     for effect in asked:
-        hub.page_read(effect, Page((entry,), 1, False, state), 0)
+        hub.history.page_read(effect, Page((entry,), 1, False, state), 0)
     # What is left in it would be the last answer to a poll.
     assert member.session.outbox.take(1 << 20) == []

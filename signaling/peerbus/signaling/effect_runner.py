@@ -80,7 +80,7 @@ class EffectRunner:
             self.spawn(self._renew(effect))
 
     def _appended(self, effect: AppendEffect, result: AppendResult) -> None:
-        self._hub.appended(effect, result, monotonic_ms())
+        self._hub.sending.appended(effect, result, monotonic_ms())
         self._schedule()
 
     async def _read(self, effect: ReadEffect) -> None:
@@ -88,12 +88,12 @@ class EffectRunner:
             page = await self._store.read(effect.key, effect.identity, effect.wanted, effect.limit_bytes)
         except StoreError as error:
             refusal = ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, error.reason)
-            self._hub.read_failed(effect, refusal, monotonic_ms())
+            self._hub.history.read_failed(effect, refusal, monotonic_ms())
         except Exception:  # noqa: BLE001  a defect; who waits for the answer gets one
             _log.exception("the log could not be read: session %s", effect.member.session.session_id)
-            self._hub.read_failed(effect, ProtocolError(ErrorCode.INTERNAL), monotonic_ms())
+            self._hub.history.read_failed(effect, ProtocolError(ErrorCode.INTERNAL), monotonic_ms())
         else:
-            self._hub.page_read(effect, page, monotonic_ms())
+            self._hub.history.page_read(effect, page, monotonic_ms())
         self._schedule()
 
     async def _store_lock(self, effect: LockEffect) -> None:

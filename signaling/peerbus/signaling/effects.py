@@ -1,5 +1,5 @@
 """
-What the hub asks its shell to do; each answer comes back by a method of the hub.
+What the hub asks its shell to do; each answer comes back by a method of it or of its rooms.
 
 Owns nothing but these values.
 """
@@ -21,7 +21,7 @@ from peerbus.signaling.member import Member
 
 class AppendEffect(Struct, frozen=True):
     """
-    Store a message; then `Hub.appended(effect, result, now_ms)`, in offset order within a channel.
+    Store a message; then `Sending.appended(effect, result, now_ms)`, in offset order within a channel.
 
     `unless_known`: nothing is to be stored, since the recipients are not here; this is the answer unless the
     message is a retry of one that was stored.
@@ -36,7 +36,7 @@ class AppendEffect(Struct, frozen=True):
 
 class ReadEffect(Struct, frozen=True):
     """
-    Read the log; then `Hub.page_read` or `Hub.read_failed`.
+    Read the log; then `History.page_read` or `History.read_failed`.
 
     Either a client asked (`request_id`), or its session catches up (`page_ticket`).
     """

@@ -337,16 +337,16 @@ class EmulatedServer:
             self.log.call(lambda: self._witness.trimmed(self.log.store.trim(key, before)), lambda state: None)
 
     def _appended(self, effect: AppendEffect, result: AppendResult) -> None:
-        self.hub.appended(effect, result, self._agenda.now_ms)
+        self.hub.sending.appended(effect, result, self._agenda.now_ms)
         self.schedule()
 
     def _read(self, effect: ReadEffect) -> None:
         def told(result: Page | StoreError) -> None:
             if isinstance(result, StoreError):
                 error = ProtocolError(ErrorCode.STORAGE_UNAVAILABLE, result.reason)
-                self.hub.read_failed(effect, error, self._agenda.now_ms)
+                self.hub.history.read_failed(effect, error, self._agenda.now_ms)
             else:
-                self.hub.page_read(effect, result, self._agenda.now_ms)
+                self.hub.history.page_read(effect, result, self._agenda.now_ms)
             self.schedule()
 
         key, identity, wanted, limit = effect.key, effect.identity, effect.wanted, effect.limit_bytes
