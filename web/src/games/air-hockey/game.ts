@@ -13,8 +13,8 @@
  */
 
 import { advance, fromWire, type Match, newMatch, seatOf, toWire, wantRematch } from "./match";
-import { Replica } from "./replica";
-import { LENGTH, type Point, type Rink, type Seat, STEPS_PER_S, WIDTH } from "./rink";
+import { glide, Replica } from "./replica";
+import { copyOf, LENGTH, type Point, type Rink, type Seat, STEPS_PER_S, WIDTH } from "./rink";
 
 const STEP_MS = 1000 / STEPS_PER_S;
 /** After a longer pause than this the match goes on from where it was, and does not make up for it. */
@@ -44,7 +44,8 @@ export class Game {
   private readonly goalsToWin: number | undefined;
   private readonly replica = new Replica();
   private readonly aims = new Map<string, Aim>();
-  private readonly ownAims = new Map<number, number>();
+  /** The newest last. */
+  private ownAims: Aim[] = [];
   private outgoing: Sending[] = [];
   private present: readonly string[] = [];
   private hostIdentity: string | undefined;
@@ -90,8 +91,11 @@ export class Game {
 
   /** What to draw now. */
   draw(nowMs: number): Rink | undefined {
-    if (!this.run) return this.replica.draw(nowMs, this.wayMs / 2, this.seat, this.target);
-    return this.run.rink;
+    if (!this.run) return this.replica.draw(nowMs, this.wayMs, this.seat, this.target, this.ownAims);
+    // Pictures come between the steps, too.
+    const rink = copyOf(this.run.rink);
+    if (this.run.phase === "playing") glide(rink, Math.min(STEP_MS, Math.max(0, nowMs - this.steppedAtMs)));
+    return rink;
   }
 
   /** What is to be sent since the last call. */
@@ -113,7 +117,7 @@ export class Game {
     if (host === this.identity) {
       // The newest state that came is the match; what the old host has seen since comes, if it is still there.
       this.becameHostAtMs = this.steppedAtMs = nowMs;
-      this.run = copyOf(this.replica.match);
+      this.run = cloned(this.replica.match);
     } else if (run) {
       this.run = undefined;
       this.replica.receive(run, nowMs, true);
@@ -182,8 +186,8 @@ export class Game {
   private sendAim(nowMs: number): void {
     if (this.seat === undefined || this.hostIdentity === undefined) return;
     this.lastAim += 1;
-    this.ownAims.set(this.lastAim, nowMs);
-    this.ownAims.delete(this.lastAim - REMEMBERED_AIMS);
+    this.ownAims.push({ number: this.lastAim, at: this.target, atMs: nowMs });
+    if (this.ownAims.length > REMEMBERED_AIMS) this.ownAims.shift();
     const { x, y } = this.target;
     const place = [Math.round(x * UNIT) + 0, Math.round(y * UNIT) + 0];
     this.send(["aim", this.lastAim, ...place], this.hostIdentity, false);
@@ -205,9 +209,10 @@ export class Game {
     this.isFirstOfHost = false;
     for (const entry of Array.isArray(heard) ? (heard as unknown[]) : []) {
       const [identity, number, agoMs] = Array.isArray(entry) ? (entry as unknown[]) : [];
-      const sentAtMs = identity === this.identity ? this.ownAims.get(Number(number)) : undefined;
-      if (sentAtMs === undefined || typeof agoMs !== "number") continue;
-      const way = Math.max(0, nowMs - sentAtMs - agoMs);
+      if (identity !== this.identity || typeof agoMs !== "number") continue;
+      const sent = this.ownAims.find((aim) => aim.number === number);
+      if (!sent) continue;
+      const way = Math.max(0, nowMs - sent.atMs - agoMs);
       this.wayMs = this.wayMs === 0 ? way : this.wayMs + (way - this.wayMs) / 8;
     }
   }
@@ -217,6 +222,6 @@ export class Game {
   }
 }
 
-function copyOf(match: Match | undefined): Match | undefined {
+function cloned(match: Match | undefined): Match | undefined {
   return match && fromWire(toWire(match));
 }

@@ -1,19 +1,43 @@
 /**
  * The table as a player sees it who is not host.
  *
- * Owns prediction: the newest state from the host, moved on to now with what the player has done since. What turns out
- * to have been wrong is not jumped over but smoothed away. Never sends anything and never reads a clock.
+ * Owns prediction: the newest state from the host, moved on with what the player has done since. How far: where the puck
+ * is near the own side, to the moment when what the hand does now arrives at the host, so that a hit is seen when it is
+ * made; on the other side to what the host sees now. What turns out to have been wrong is not jumped over but smoothed
+ * away. When a state was made is told by its number and not by when it came, so that jitter is not seen. Never sends
+ * anything and never reads a clock.
  */
 
 import type { Match } from "./match";
-import { type Body, copyOf, type Point, type Rink, reach, type Seat, STEPS_PER_S, step } from "./rink";
+import {
+  type Body,
+  copyOf,
+  LENGTH,
+  type Point,
+  type Rink,
+  reach,
+  type Seat,
+  STEPS_PER_S,
+  step,
+} from "./rink";
 
+const STEP_MS = 1000 / STEPS_PER_S;
 /** Further than this nothing is guessed: a stall looks like one. */
-const AHEAD_STEPS_MAX = 12;
+const AHEAD_STEPS_MAX = 24;
 /** After this a third of an error is left. */
 const SMOOTHING_MS = 60;
 /** An error larger than this is a serve or a new host, and is shown at once. */
 const JUMP = 0.5;
+/** The part of a deviation by which the host's clock is corrected with each state. */
+const CLOCK_SHARE = 1 / 16;
+/** By more than this a clock does not deviate: the host was asleep, or is another. */
+const CLOCK_JUMP_MS = 250;
+/** The puck is near within this part of the table, and far beyond that one. */
+const NEAR = 0.4;
+const FAR = 0.75;
+
+/** Where the player wanted the mallet, and since when; the oldest first. */
+export type Wishes = readonly { readonly at: Point; readonly atMs: number }[];
 
 interface Offset {
   x: number;
@@ -24,6 +48,8 @@ interface Offset {
 export class Replica {
   private newest: Match | undefined;
   private cameAtMs = 0;
+  /** The host's time, in milliseconds of the match, less the local one: as it comes here, so the way is in it. */
+  private clockMs = 0;
   private shownAtMs = 0;
   private readonly errors: readonly [Offset, Offset, Offset] = [zero(), zero(), zero()];
   private shown: Rink | undefined;
@@ -41,16 +67,37 @@ export class Replica {
 
   /** A state came from the host. An older one than the last is dropped, unless the host is another. */
   receive(match: Match, nowMs: number, isNewHost = false): void {
+    const deviationMs = match.at * STEP_MS - nowMs - this.clockMs;
+    const isOther = isNewHost || !this.newest || Math.abs(deviationMs) > CLOCK_JUMP_MS;
+    this.clockMs += isOther ? deviationMs : deviationMs * CLOCK_SHARE;
     if (this.newest && match.at <= this.newest.at && !isNewHost) return;
     this.newest = match;
     this.cameAtMs = nowMs;
   }
 
-  /** What to draw at this moment. `own` is where the player in `seat` wants the mallet; `delayMs` the way from the host. */
-  draw(nowMs: number, delayMs: number, seat: Seat | undefined, own: Point): Rink | undefined {
+  /**
+   * What to draw at this moment. `own` is where the player in `seat` wants the mallet, `wishes` where they wanted it
+   * before, `wayMs` the way to the host and back.
+   */
+  draw(
+    nowMs: number,
+    wayMs: number,
+    seat: Seat | undefined,
+    own: Point,
+    wishes: Wishes = [],
+  ): Rink | undefined {
     const { newest } = this;
     if (!newest) return undefined;
-    const rink = predicted(newest, nowMs - this.cameAtMs + delayMs, seat, own);
+    const aheadMs = (wayMs / 2) * (1 + nearness(newest.rink.puck, seat));
+    const elapsedMs = nowMs + this.clockMs - newest.at * STEP_MS + aheadMs;
+    // What the host will know when it makes a step is what was wanted here a way there and back before that comes.
+    const madeMs = (newest.at + 0.5) * STEP_MS - this.clockMs - wayMs;
+    const rink = predicted(
+      newest,
+      elapsedMs,
+      seat,
+      (steps) => wishAt(wishes, madeMs + steps * STEP_MS) ?? own,
+    );
     this.smooth(rink, nowMs, seat);
     if (seat !== undefined) {
       // The own mallet is where the hand is: nothing feels slower than waiting for oneself.
@@ -85,17 +132,48 @@ export class Replica {
   }
 }
 
-function predicted(match: Match, elapsedMs: number, seat: Seat | undefined, own: Point): Rink {
+/** How much of the way ahead the puck is shown: 1 near the own side, 0 far from it and for spectators. */
+function nearness(puck: Body, seat: Seat | undefined): number {
+  if (seat === undefined) return 0;
+  const away = (seat === 0 ? puck.y : LENGTH - puck.y) / LENGTH;
+  return Math.min(1, Math.max(0, (FAR - away) / (FAR - NEAR)));
+}
+
+function wishAt(wishes: Wishes, atMs: number): Point | undefined {
+  for (let at = wishes.length - 1; at >= 0; at -= 1) {
+    const wish = wishes[at];
+    if (wish && wish.atMs <= atMs) return wish.at;
+  }
+  return undefined;
+}
+
+/** `wishOf` says where the player wants the mallet so many steps after the match as it came. */
+function predicted(
+  match: Match,
+  elapsedMs: number,
+  seat: Seat | undefined,
+  wishOf: (steps: number) => Point,
+): Rink {
   const rink = copyOf(match.rink);
   if (match.phase !== "playing") return rink;
-  const steps = Math.min(AHEAD_STEPS_MAX, Math.max(0, Math.round((elapsedMs * STEPS_PER_S) / 1000)));
-  for (let done = 0; done < steps; done += 1) {
+  const elapsed = Math.min(AHEAD_STEPS_MAX, Math.max(0, elapsedMs / STEP_MS));
+  const whole = Math.floor(elapsed);
+  for (let done = 1; done <= whole; done += 1) {
     const targets: [Point, Point] = [aimOf(rink.mallets[0]), aimOf(rink.mallets[1])];
-    if (seat !== undefined) targets[seat] = own;
+    if (seat !== undefined) targets[seat] = wishOf(done);
     // A goal is the host's to tell.
-    if (step(rink, targets) !== undefined) break;
+    if (step(rink, targets) !== undefined) return rink;
   }
+  glide(rink, (elapsed - whole) * STEP_MS);
   return rink;
+}
+
+/** Moves everything on by less than a step, as if nothing was in its way. */
+export function glide(rink: Rink, ms: number): void {
+  for (const body of [rink.puck, ...rink.mallets]) {
+    body.x += (body.vx * ms) / 1000;
+    body.y += (body.vy * ms) / 1000;
+  }
 }
 
 /** Where a mallet will be next if it goes on as it does. */
