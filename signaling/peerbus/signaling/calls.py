@@ -40,8 +40,6 @@ from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
 from peerbus.signaling.placement import Placement, WorkerLoad
 
-SIGNAL_BYTES_MAX: Final = 262_144
-"""An offer with many slots is larger than what is taken of messages."""
 _CALL_OPERATIONS: Final = frozenset(
     {
         Operation.SUBSCRIBE,

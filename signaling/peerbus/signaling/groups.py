@@ -44,7 +44,6 @@ from peerbus.signaling.membership import Membership
 from peerbus.signaling.rate import TokenBucket
 from peerbus.signaling.server_agent import ServerAgent
 
-REQUEST_BYTES_MAX: Final = 8_192
 _PACE_MS: Final = 2
 """For each member of a group, between two signals to all: what they cost rises with the square of their number."""
 _RETURN_MS: Final = 3_000

@@ -21,6 +21,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     frame_bytes: int = 1_048_576
     connect_bytes: int = 65_536
     message_bytes: int = 262_144
+    # What is said to a media worker (an offer with many slots is long), and to a group of peers.
+    call_signal_bytes: int = 262_144
+    group_request_bytes: int = 8_192
     attributes_bytes: int = 16_384
     recipients: int = 200
     capabilities: int = 32

@@ -17,7 +17,7 @@ from peerbus.protocol.grants import Operation
 from peerbus.protocol.groups import GROUP_AGENT
 from peerbus.protocol.messages import Ack, Send
 from peerbus.protocol.signals import SFU_AGENT
-from peerbus.signaling.calls import SIGNAL_BYTES_MAX, Calls
+from peerbus.signaling.calls import Calls
 from peerbus.signaling.effects import AppendEffect, TrimEffect
 from peerbus.signaling.encoded import EncodedFrame
 from peerbus.signaling.fanout import (
@@ -30,7 +30,7 @@ from peerbus.signaling.fanout import (
     resolve,
     wanting,
 )
-from peerbus.signaling.groups import REQUEST_BYTES_MAX, Groups
+from peerbus.signaling.groups import Groups
 from peerbus.signaling.log.interface import Appended, AppendResult, Conflict
 from peerbus.signaling.member import Member
 from peerbus.signaling.membership import Membership
@@ -80,15 +80,15 @@ class Sending:
             self._calls_here().from_worker(member, frame, now_ms)
             return
         if frame.to is not UNSET and SFU_AGENT in frame.to:
-            if size > SIGNAL_BYTES_MAX:
-                raise ProtocolError(ErrorCode.TOO_LARGE, f"A signal has at most {SIGNAL_BYTES_MAX} bytes.")
+            if size > self._limits.call_signal_bytes:
+                text = f"A signal has at most {self._limits.call_signal_bytes} bytes."
+                raise ProtocolError(ErrorCode.TOO_LARGE, text)
             self._calls_here().signal(member, frame, now_ms)
             return
         if frame.to is not UNSET and GROUP_AGENT in frame.to:
-            if size > REQUEST_BYTES_MAX:
-                raise ProtocolError(
-                    ErrorCode.TOO_LARGE, f"A request to a group has at most {REQUEST_BYTES_MAX} bytes."
-                )
+            if size > self._limits.group_request_bytes:
+                text = f"A request to a group has at most {self._limits.group_request_bytes} bytes."
+                raise ProtocolError(ErrorCode.TOO_LARGE, text)
             if self._groups is None:
                 raise ProtocolError(ErrorCode.NOT_SUPPORTED)
             self._groups.request(member, frame, now_ms)
