@@ -34,7 +34,15 @@ def test_every_check_is_told_of_and_every_failure_has_a_remedy_or_follows_from_a
     findings = [finding for case in CASES for finding in case["findings"]]
     checks = {finding["check"].partition(" ")[0] for finding in findings}
     assert checks == {
-        *("secure_context", "signaling_websocket", "signaling_longpoll", "turn", "ice_server", "candidates"),
+        *(
+            "server",
+            "secure_context",
+            "signaling_websocket",
+            "signaling_longpoll",
+            "turn",
+            "ice_server",
+            "candidates",
+        ),
         *("nat", "call", "relay_call", "throughput", "quality", "camera", "microphone"),
     }
     for case in CASES:

@@ -23,12 +23,12 @@ from peerbus.client.webrtc.generated import picture
 from peerbus.client.webrtc.ice import IcePolicy
 from peerbus.protocol.messages import IceServer
 
-CONNECT_S: Final = 6.0
 _MEASURE_S: Final = 1.0
 _CHUNK: Final = bytes(16_000)
 _PINGS: Final = 40
 _PING_EVERY_S: Final = 0.025
 _LATE_S: Final = 0.3
+_AGAIN_S: Final = 0.5
 
 
 class Figures(NamedTuple):
@@ -73,6 +73,7 @@ async def try_call(
     agents: Sequence[AgentConnection],
     servers: Sequence[IceServer],
     policy: IcePolicy,
+    timeout_s: float,
     *,
     is_measured: bool,
 ) -> Figures:
@@ -83,28 +84,34 @@ async def try_call(
         for agent in agents:
             call = WebRTCHelper(
                 agent,
+                mode="sfu",
                 ice_servers=servers,
                 ice_transport_policy=policy,
-                connect_timeout=CONNECT_S,
+                connect_timeout=timeout_s,
             )
             stack.push_async_callback(_close, call)
             calls.append(call)
         try:
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(timeout_s):
                 await asyncio.gather(*(_connected(call) for call in calls))
             connect_ms = _ms_since(began)
             pair = _Pair(*calls)
-            async with asyncio.timeout(CONNECT_S):
+            async with asyncio.timeout(timeout_s):
                 data_ms = await _data_round_trip(pair)
-            media_ms = await _first_picture(pair)
+            media_ms = await _first_picture(pair, timeout_s)
         except TimeoutError:
-            return Figures(CallAttempt(error=f"Nothing came through within {CONNECT_S:.0f} s."))
+            return Figures(CallAttempt(error=f"Nothing came through within {timeout_s:g} s."))
         except PeerbusError as error:
             return Figures(CallAttempt(error=error.message, code=error.code.value))
         attempt = CallAttempt(ms=connect_ms, data_ms=data_ms, media_ms=media_ms)
         if not is_measured:
             return Figures(attempt)
-        return Figures(attempt, await _throughput(pair), await _quality(pair))
+        mbit_per_s = await _throughput(pair)
+        # What is still under way of it would hold up what comes next.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await _data_round_trip(pair, timeout_s)
+        return Figures(attempt, mbit_per_s, await _quality(pair))
 
 
 async def _connected(call: WebRTCHelper) -> None:
@@ -116,34 +123,37 @@ async def _connected(call: WebRTCHelper) -> None:
             refused.set_exception(PeerbusError(ErrorCode.NO_WORKER, state.why))
 
     call.on("state", look)
-    joining: list[asyncio.Future[Any]] = [call.connect(), refused]
-    await asyncio.wait(joining, return_when=asyncio.FIRST_COMPLETED)
+    joined = call.connect()
+    # It fails when the call is closed, and then nobody may be left who waits for it.
+    joined.add_done_callback(lambda future: future.cancelled() or future.exception())
+    both: list[asyncio.Future[Any]] = [joined, refused]
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if refused.done():
         await refused
     refused.cancel()
-    await call.connect()
+    await joined
 
 
 async def _close(call: WebRTCHelper) -> None:
     await call.close()
 
 
-async def _data_round_trip(pair: _Pair) -> int:
-    """Until the others know of each other the first ones may be for nobody."""
+async def _data_round_trip(pair: _Pair, again_s: float = _AGAIN_S) -> int:
+    """Milliseconds. Until the two know of each other the first ones may be for nobody, and are sent again."""
     while True:
         began = time.monotonic()
         pair.near.send_data(0)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(again_s):
                 _, at = await pair.pongs.get()
                 return round((at - began) * 1000)
 
 
-async def _first_picture(pair: _Pair) -> int | None:
+async def _first_picture(pair: _Pair, timeout_s: float) -> int | None:
     began = time.monotonic()
     publication = await pair.near.publish(picture(320, 240))
     try:
-        async with asyncio.timeout(CONNECT_S):
+        async with asyncio.timeout(timeout_s):
             await pair.has_picture.wait()
     except TimeoutError:
         return None
@@ -161,10 +171,6 @@ async def _throughput(pair: _Pair) -> float:
 
 
 async def _quality(pair: _Pair) -> Quality:
-    # What is still under way of the reliable data would hold these up.
-    await asyncio.sleep(_LATE_S)
-    while not pair.pongs.empty():
-        pair.pongs.get_nowait()
     sent: dict[int, float] = {}
     for number in range(1, _PINGS + 1):
         sent[number] = time.monotonic()

@@ -10,7 +10,8 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-DeviceState: TypeAlias = Literal["ok", "none", "denied", "busy", "failed"]
+DeviceState: TypeAlias = Literal["ok", "none", "denied", "forbidden", "busy", "failed", "untried"]
+"""`denied`: by the person, to this site; `forbidden`: by the system, to this program."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -20,7 +21,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     """The exact words of the failure."""
     code: str = ""
-    """An error code of the wire, or the number in a STUN error."""
+    """An error code of the wire, the number in a STUN error, or one of those in `server_findings`."""
 
     @property
     def is_ok(self) -> bool:
@@ -78,6 +79,10 @@ class Facts(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     is_secure: bool | None = None
     """Of a page: whether the browser takes it for secure."""
+    is_address_secure: bool | None = None
+    """Of a program: whether browsers would."""
+    server: Attempt | None = None
+    """Whether `GET /v1/status` is answered as a peerbus server does."""
     websocket: Attempt | None = None
     longpoll: Attempt | None = None
     servers: tuple[ServerAttempt, ...] | None = None

@@ -19,10 +19,9 @@ from aioice import stun, turn
 from aioice.ice import get_host_addresses
 
 from peerbus.client.doctor.facts import Candidates, Nat, ServerAttempt
-from peerbus.client.doctor.judgement import TLS_ERROR
+from peerbus.client.doctor.network_findings import TLS_ERROR
 from peerbus.protocol.messages import IceServer
 
-TIMEOUT_S: Final = 4.0
 _RESEND_S: Final = 0.5
 _DEFAULT_PORTS: Final = {"stun": 3478, "turn": 3478, "turns": 5349}
 
@@ -42,7 +41,9 @@ class _Address(NamedTuple):
     transport: str
 
 
-async def try_servers(servers: Sequence[IceServer], trusting: ssl.SSLContext | bool) -> IceFindings:
+async def try_servers(
+    servers: Sequence[IceServer], trusting: ssl.SSLContext | bool, timeout_s: float
+) -> IceFindings:
     """All addresses at once; `trusting` is for TURN by TLS, False checks no certificate."""
     probe = _StunProbe()
     loop = asyncio.get_running_loop()
@@ -51,7 +52,7 @@ async def try_servers(servers: Sequence[IceServer], trusting: ssl.SSLContext | b
     probe.transport = transport
     try:
         attempts = await asyncio.gather(
-            *(_try(url, server, probe, trusting) for server in servers for url in server.urls)
+            *(_try(url, server, probe, trusting, timeout_s) for server in servers for url in server.urls)
         )
     finally:
         transport.close()
@@ -69,11 +70,11 @@ async def try_servers(servers: Sequence[IceServer], trusting: ssl.SSLContext | b
 
 
 async def _try(
-    url: str, server: IceServer, probe: _StunProbe, trusting: ssl.SSLContext | bool
+    url: str, server: IceServer, probe: _StunProbe, trusting: ssl.SSLContext | bool, timeout_s: float
 ) -> ServerAttempt:
     began = time.monotonic()
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             address = _parse(url)
             if address.scheme == "stun":
                 await probe.ask(address)
@@ -83,7 +84,7 @@ async def _try(
         code, reason = error.response.attributes.get("ERROR-CODE", (0, ""))
         return ServerAttempt(url=url, error=reason or f"error {code}", code=str(code))
     except (TimeoutError, stun.TransactionTimeout):
-        return ServerAttempt(url=url, error=f"No answer within {TIMEOUT_S:.0f} s.")
+        return ServerAttempt(url=url, error=f"No answer within {timeout_s:g} s.")
     except ssl.SSLError as error:
         return ServerAttempt(
             url=url, error=f"{TLS_ERROR}{getattr(error, 'verify_message', '') or error.reason or error}"

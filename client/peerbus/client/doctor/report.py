@@ -12,7 +12,8 @@ import msgspec
 from msgspec import Struct
 
 from peerbus.client.doctor.facts import Facts
-from peerbus.client.doctor.judgement import Judgement, Status
+from peerbus.client.doctor.finding import Status
+from peerbus.client.doctor.judgement import Judgement
 
 _MARKS: Final[dict[Status, str]] = {"ok": "ok  ", "warn": "warn", "fail": "FAIL", "skipped": "–   "}
 

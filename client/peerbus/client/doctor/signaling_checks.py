@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,16 +21,25 @@ from peerbus.protocol.messages import Bye, Closing, Connect, Connected, Error, S
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session.paths import TransportName
 
-TIMEOUT_S: Final = 8.0
 _BATCH_BYTES: Final = 65_536
 
 
-class _Handshake:
+class Handshake(NamedTuple):
+    """How one ended."""
+
+    attempt: Attempt
+    correlation_id: str
+    """Stands in the server's log; empty if the server never answered."""
+    connected: Connected | None = None
+
+
+class _Listener:
     """Hears one transport until it is known how the handshake ends."""
 
     def __init__(self) -> None:
         self.outcome: Final[asyncio.Future[Connected | Attempt]] = asyncio.get_running_loop().create_future()
         self.is_open: Final = asyncio.Event()
+        self.correlation_id = ""
 
     def opened(self) -> None:
         """See `Sink`."""
@@ -42,6 +51,7 @@ class _Handshake:
             if isinstance(frame, Connected):
                 self._end(frame)
             elif isinstance(frame, Error):
+                self.correlation_id = frame.correlation_id
                 self._end(Attempt(error=frame.message, code=frame.code))
             elif isinstance(frame, Closing):
                 self._end(Attempt(error=frame.reason, code=frame.code))
@@ -63,11 +73,11 @@ class _Handshake:
 
 
 async def try_signaling(
-    name: TransportName, settings: TransportSettings, api_key: Secret, channel: str
-) -> tuple[Attempt, Connected | None]:
+    name: TransportName, settings: TransportSettings, api_key: Secret, channel: str, timeout_s: float
+) -> Handshake:
     """Joins a channel over one transport, and leaves it."""
     began = time.monotonic()
-    handshake = _Handshake()
+    handshake = _Listener()
     transport = TRANSPORTS[name](settings, handshake)
     frame = Connect(
         id=1,
@@ -79,17 +89,18 @@ async def try_signaling(
     )
     transport.start()
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             await handshake.is_open.wait()
             if not handshake.outcome.done():
                 transport.send([frame], _BATCH_BYTES)
             outcome = await handshake.outcome
     except TimeoutError:
-        outcome = Attempt(error=f"No answer within {TIMEOUT_S:.0f} s.")
+        outcome = Attempt(error=f"No answer within {timeout_s:g} s.")
     if isinstance(outcome, Connected):
         transport.send([Bye()], _BATCH_BYTES)
     transport.close(1000, "bye")
     await transport.wait_closed()
     if isinstance(outcome, Attempt):
-        return outcome, None
-    return Attempt(ms=round((time.monotonic() - began) * 1000)), msgspec.structs.replace(outcome, members=[])
+        return Handshake(outcome, handshake.correlation_id)
+    ms = round((time.monotonic() - began) * 1000)
+    return Handshake(Attempt(ms=ms), outcome.correlation_id, msgspec.structs.replace(outcome, members=[]))

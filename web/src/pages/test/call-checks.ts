@@ -10,7 +10,6 @@ import { ProtocolError } from "../../sdk/protocol/errors";
 import { WebRTCHelper } from "../../sdk/webrtc/helper";
 import type { CallAttempt, Quality } from "./facts";
 
-const CONNECT_MS = 8_000;
 const MEASURE_MS = 1_000;
 const PINGS = 40;
 const PING_EVERY_MS = 25;
@@ -30,6 +29,8 @@ export interface CallSettings {
   readonly useWebsocket: boolean;
   readonly iceServers: readonly RTCIceServer[];
   readonly policy: RTCIceTransportPolicy;
+  /** How long each step may take. */
+  readonly timeoutMs: number;
   /** Throughput and loss, too. */
   readonly isMeasured: boolean;
 }
@@ -39,18 +40,22 @@ class LateError extends Error {}
 /** Brings two into a call. */
 export async function tryCall(settings: CallSettings): Promise<Figures> {
   const pair = new Pair(settings);
+  const { timeoutMs } = settings;
   try {
     const began = performance.now();
-    await inTime(pair.connect());
+    await inTime(pair.connect(), timeoutMs);
     const ms = since(began);
-    const data_ms = await inTime(pair.roundTrip());
-    const media_ms = await inTime(pair.firstPicture()).catch(() => undefined);
+    const data_ms = await inTime(pair.roundTrip(), timeoutMs);
+    const media_ms = await inTime(pair.firstPicture(), timeoutMs).catch(() => undefined);
     const call = { ms, data_ms, ...(media_ms === undefined ? {} : { media_ms }) };
     if (!settings.isMeasured) return { call };
-    return { call, mbit_per_s: await pair.throughput(), quality: await pair.quality() };
+    const mbit_per_s = await pair.throughput();
+    // What is still under way of it would hold up what comes next.
+    await inTime(pair.roundTrip(timeoutMs), timeoutMs).catch(() => undefined);
+    return { call, mbit_per_s, quality: await pair.quality() };
   } catch (error) {
     if (error instanceof LateError) {
-      return { call: { error: `Nothing came through within ${CONNECT_MS / 1000} s.` } };
+      return { call: { error: `Nothing came through within ${timeoutMs / 1000} s.` } };
     }
     if (error instanceof ProtocolError) return { call: { error: error.message, code: error.code } };
     return { call: { error: String(error) } };
@@ -82,7 +87,7 @@ class Pair {
         agent.connect({ channelName: channel, apiKey, useWebsocket, resumeKey: false }),
       ),
     );
-    const options = { iceServers, iceTransportPolicy: policy };
+    const options = { mode: "sfu", iceServers, iceTransportPolicy: policy } as const;
     this.calls = this.agents.map((agent) => new WebRTCHelper(agent, options));
     this.near.onDataReceived = (data) => {
       if (typeof data !== "number") return;
@@ -96,14 +101,14 @@ class Pair {
     await Promise.all(this.calls.map(connected));
   }
 
-  /** Until the others know of each other the first ones may be for nobody. */
-  async roundTrip(): Promise<number> {
+  /** Until the two know of each other the first ones may be for nobody, and are sent again. */
+  async roundTrip(againMs = LATE_MS): Promise<number> {
     for (;;) {
       const began = performance.now();
       this.near.sendData(0).catch(() => undefined);
       const came = new Promise<boolean>((done) => {
         this.onPong = () => done(true);
-        setTimeout(() => done(false), LATE_MS);
+        setTimeout(() => done(false), againMs);
       });
       if (await came) return since(began);
     }
@@ -136,8 +141,6 @@ class Pair {
   }
 
   async quality(): Promise<Quality> {
-    // What is still under way of the reliable data would hold these up.
-    await pause(LATE_MS);
     this.pongs = [];
     const sent = new Map<number, number>();
     for (let number = 1; number <= PINGS; number += 1) {
@@ -208,9 +211,9 @@ function connected(call: WebRTCHelper): Promise<void> {
   });
 }
 
-function inTime<T>(work: Promise<T>): Promise<T> {
+function inTime<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
   const late = new Promise<never>((_, failed) => {
-    setTimeout(() => failed(new LateError()), CONNECT_MS);
+    setTimeout(() => failed(new LateError()), timeoutMs);
   });
   return Promise.race([work, late]);
 }

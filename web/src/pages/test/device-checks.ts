@@ -24,6 +24,9 @@ export async function tryDevice(device: "camera" | "microphone"): Promise<Device
     for (const track of stream.getTracks()) track.stop();
     return "ok";
   } catch (error) {
-    return STATES[(error as Error).name] ?? "failed";
+    const { name, message } = error as Error;
+    // As Chromium says it of macOS and Windows: the site may, the browser may not.
+    if (name === "NotAllowedError" && /\bsystem\b/i.test(message)) return "forbidden";
+    return STATES[name] ?? "failed";
   }
 }

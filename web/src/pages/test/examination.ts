@@ -12,6 +12,7 @@ import { type Figures, tryCall } from "./call-checks";
 import { tryDevice } from "./device-checks";
 import type { Attempt, Facts } from "./facts";
 import { tryGathering, tryServer } from "./ice-checks";
+import { tryServerByHttp } from "./server-check";
 import { trySignaling } from "./signaling-checks";
 
 /** What the report names as the program. */
@@ -23,9 +24,12 @@ export interface Examination {
   readonly correlationId: string;
 }
 
-/** `progress` hears what is known so far, and what is tried now. An empty key means one of the demo project. */
+/**
+ * `progress` hears what is known so far, and what is tried now. An empty key means one of the demo project; each attempt may
+ * take `timeoutMs`.
+ */
 export async function examine(
-  given: { readonly base: string; readonly apiKey: string },
+  given: { readonly base: string; readonly apiKey: string; readonly timeoutMs: number },
   progress: (facts: Facts, now: string) => void,
 ): Promise<Examination> {
   let facts: Facts = { is_secure: globalThis.isSecureContext };
@@ -33,7 +37,11 @@ export async function examine(
     facts = { ...facts, ...more };
     progress(facts, next);
   };
-  learn({}, "Signaling");
+  learn({}, "The server");
+  const { timeoutMs } = given;
+  const server = await tryServerByHttp(given.base, timeoutMs);
+  learn({ server }, server.ms === undefined ? "" : "Signaling");
+  if (server.ms === undefined) return { facts, correlationId: "" };
   const channel = `connection-test-${toHex(randomBytes(6))}`;
   let apiKey = given.apiKey;
   try {
@@ -43,17 +51,17 @@ export async function examine(
     learn({ websocket: attempt, longpoll: attempt }, "");
     return { facts, correlationId: error instanceof ProtocolError ? error.correlationId : "" };
   }
-  const known = { base: given.base, apiKey, channel, client: CLIENT };
+  const known = { base: given.base, apiKey, channel, client: CLIENT, timeoutMs };
   const websocket = await trySignaling("websocket", known);
   learn({ websocket: websocket.attempt }, "Signaling by long-poll");
   const longpoll = await trySignaling("longpoll", known);
   const connected = websocket.connected ?? longpoll.connected;
   learn({ longpoll: longpoll.attempt }, connected ? "STUN and TURN servers, and a call" : "");
-  if (!connected) return { facts, correlationId: "" };
-  const settings = { apiKey, channel, useWebsocket: websocket.connected !== undefined };
+  if (!connected) return { facts, correlationId: websocket.correlationId || longpoll.correlationId };
+  const settings = { apiKey, channel, useWebsocket: websocket.connected !== undefined, timeoutMs };
   // At once, since in a network that swallows UDP both wait for a long time.
   const [{ iceServers, servers, ...found }, direct] = await Promise.all([
-    tryIce(connected),
+    tryIce(connected, timeoutMs),
     tryCall({ ...settings, iceServers: [], policy: "all", isMeasured: true }),
   ]);
   learn({ servers, ...found, ...figuresOf(direct) }, "A call through TURN only");
@@ -74,12 +82,12 @@ export async function examine(
   return { facts, correlationId: connected.correlation_id };
 }
 
-async function tryIce({ ice_servers }: ConnectedFrame) {
+async function tryIce({ ice_servers }: ConnectedFrame, timeoutMs: number) {
   const iceServers: RTCIceServer[] = ice_servers.map(({ urls, username, credential }) =>
     credential === null ? { urls: [...urls] } : { urls: [...urls], username, credential },
   );
   const servers = await Promise.all(
-    iceServers.flatMap((server) => [server.urls].flat().map((url) => tryServer(url, server))),
+    iceServers.flatMap((server) => [server.urls].flat().map((url) => tryServer(url, server, timeoutMs))),
   );
   const answering = servers.filter(({ url, ms }) => url.startsWith("stun") && ms !== undefined).length;
   return { iceServers, servers, ...(await tryGathering(iceServers, answering)) };

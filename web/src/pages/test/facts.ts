@@ -4,14 +4,15 @@
  * Owns the shapes, those of `peerbus.client.doctor.facts`, under the names that the report has. Absent: it was not tried.
  */
 
-export type DeviceState = "ok" | "none" | "denied" | "busy" | "failed";
+/** `denied`: by the person, to this site; `forbidden`: by the system, to this program. */
+export type DeviceState = "ok" | "none" | "denied" | "forbidden" | "busy" | "failed" | "untried";
 
 /** Something that was tried once: it took `ms`, or it failed. */
 export interface Attempt {
   readonly ms?: number;
   /** The exact words of the failure. */
   readonly error?: string;
-  /** An error code of the wire, or the number in a STUN error. */
+  /** An error code of the wire, the number in a STUN error, or one of those in `server-findings`. */
   readonly code?: string;
 }
 
@@ -58,6 +59,10 @@ export interface Quality {
 export interface Facts {
   /** Whether the browser takes the page for secure. */
   readonly is_secure?: boolean;
+  /** Of a program: whether browsers would. */
+  readonly is_address_secure?: boolean;
+  /** Whether `GET /v1/status` is answered as a peerbus server does. */
+  readonly server?: Attempt;
   readonly websocket?: Attempt;
   readonly longpoll?: Attempt;
   readonly servers?: readonly ServerAttempt[];

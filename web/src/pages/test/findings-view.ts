@@ -6,7 +6,8 @@
 
 import { make } from "../elements/element";
 import { type IconName, icon } from "../elements/icon";
-import type { Finding, Status, Verdict } from "./judgement";
+import type { Finding, Status } from "./finding";
+import type { Verdict } from "./judgement";
 
 const ICONS: Readonly<Record<Status, IconName>> = {
   ok: "check",

@@ -6,11 +6,14 @@
 
 import type { Candidates, Nat, ServerAttempt } from "./facts";
 
-const SERVER_MS = 5_000;
 const GATHER_MS = 3_000;
 
 /** One address of a STUN or TURN server. */
-export async function tryServer(url: string, server: RTCIceServer): Promise<ServerAttempt> {
+export async function tryServer(
+  url: string,
+  server: RTCIceServer,
+  timeoutMs: number,
+): Promise<ServerAttempt> {
   const isTurn = url.startsWith("turn");
   const began = performance.now();
   const elapsed = (): number => Math.round(performance.now() - began);
@@ -18,8 +21,8 @@ export async function tryServer(url: string, server: RTCIceServer): Promise<Serv
   try {
     return await new Promise<ServerAttempt>((done) => {
       let failure: ServerAttempt | undefined;
-      const end = (): void => done(failure ?? { url, error: `No answer within ${SERVER_MS / 1000} s.` });
-      setTimeout(end, SERVER_MS);
+      const end = (otherwise: string): void => done(failure ?? { url, error: otherwise });
+      setTimeout(() => end(`No answer within ${timeoutMs / 1000} s.`), timeoutMs);
       connection.onicecandidateerror = ({ errorCode, errorText }) => {
         // Of several own addresses one may fail while another works.
         failure ??= { url, error: errorText || `error ${errorCode}`, code: String(errorCode) };
@@ -31,7 +34,7 @@ export async function tryServer(url: string, server: RTCIceServer): Promise<Serv
         if (connection.iceGatheringState !== "complete") return;
         // A STUN server that sees the own address itself answers, and is told of by no candidate.
         if (!isTurn && !failure) done({ url, ms: elapsed() });
-        else end();
+        else end("The browser did not use it, and does not say why.");
       };
     });
   } finally {

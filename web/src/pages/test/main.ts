@@ -18,6 +18,11 @@ noteScriptAddress(location.origin);
 
 /** So long the browser has to begin saving. */
 const KEPT_MS = 10_000;
+const DEFAULT_TIMEOUT_S = 6;
+const LONGEST_TIMEOUT_S = 120;
+/** How long each attempt may take: `/test?timeout=SECONDS`, as `peerbus doctor --timeout`. */
+const asked = Number(new URLSearchParams(location.search).get("timeout"));
+const timeoutMs = 1000 * (asked > 0 && asked <= LONGEST_TIMEOUT_S ? asked : DEFAULT_TIMEOUT_S);
 const start = byId("start", HTMLButtonElement);
 const verdict = byId("verdict", HTMLElement);
 const findings = byId("findings", HTMLElement);
@@ -31,8 +36,9 @@ async function run(): Promise<void> {
   for (const part of afterwards) part.hidden = true;
   findings.hidden = true;
   byId("result", HTMLElement).hidden = false;
-  showRunning(verdict, "Signaling");
-  const given = { base: location.origin, apiKey: byId("key", HTMLInputElement).value.trim() };
+  showRunning(verdict, "The server");
+  const apiKey = byId("key", HTMLInputElement).value.trim();
+  const given = { base: location.origin, apiKey, timeoutMs };
   const { facts, correlationId } = await examine(given, (soFar, now) => {
     findings.hidden = false;
     showFindings(findings, judge(soFar).findings);

@@ -5,7 +5,8 @@
  */
 
 import type { Facts } from "./facts";
-import type { Judgement, Status } from "./judgement";
+import type { Status } from "./finding";
+import type { Judgement } from "./judgement";
 
 const MARKS: Readonly<Record<Status, string>> = { ok: "ok  ", warn: "warn", fail: "FAIL", skipped: "–   " };
 

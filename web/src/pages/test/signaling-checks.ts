@@ -13,7 +13,6 @@ import type { ConnectedFrame, ServerFrame } from "../../sdk/protocol/frames.gen"
 import type { TransportName } from "../../sdk/protocol/session/paths";
 import type { Attempt } from "./facts";
 
-const TIMEOUT_MS = 8_000;
 const NORMAL_CLOSURE = 1000;
 const BOUNDS = { bytes: 65_536, frames: 1 };
 const OPEN: Readonly<Record<TransportName, OpenTransport>> = {
@@ -23,6 +22,8 @@ const OPEN: Readonly<Record<TransportName, OpenTransport>> = {
 
 export interface Handshake {
   readonly attempt: Attempt;
+  /** Stands in the server's log; empty if the server never answered. */
+  readonly correlationId: string;
   readonly connected?: ConnectedFrame;
 }
 
@@ -34,12 +35,15 @@ export async function trySignaling(
     readonly apiKey: string;
     readonly channel: string;
     readonly client: string;
+    readonly timeoutMs: number;
   },
 ): Promise<Handshake> {
   const began = performance.now();
   let transport: Transport | undefined;
+  let correlationId = "";
   const outcome = await new Promise<ConnectedFrame | Attempt>((done) => {
-    setTimeout(() => done({ error: `No answer within ${TIMEOUT_MS / 1000} s.` }), TIMEOUT_MS);
+    const late = { error: `No answer within ${given.timeoutMs / 1000} s.` };
+    setTimeout(() => done(late), given.timeoutMs);
     transport = OPEN[name](
       { base: given.base, encoding: "json" },
       {
@@ -61,6 +65,7 @@ export async function trySignaling(
         received: (frames) => {
           for (const frame of frames) {
             const end = endOf(frame);
+            if (!(frame instanceof Rejected) && frame.op === "error") correlationId = frame.correlation_id;
             if (end) done(end);
           }
         },
@@ -75,8 +80,9 @@ export async function trySignaling(
   const isConnected = "op" in outcome;
   if (isConnected) transport?.send([{ op: "bye" }], BOUNDS);
   transport?.close(NORMAL_CLOSURE, "bye");
-  if (!isConnected) return { attempt: outcome };
-  return { attempt: { ms: Math.round(performance.now() - began) }, connected: outcome };
+  if (!isConnected) return { attempt: outcome, correlationId };
+  const attempt = { ms: Math.round(performance.now() - began) };
+  return { attempt, correlationId: outcome.correlation_id, connected: outcome };
 }
 
 function endOf(frame: ServerFrame | Rejected): ConnectedFrame | Attempt | undefined {

@@ -1,7 +1,8 @@
 /** What the facts of a connection test mean: the vectors that `peerbus doctor` runs, too. */
 import { describe, expect, test } from "vitest";
 import type { Facts } from "../../../src/pages/test/facts";
-import { type Finding, judge, type Verdict } from "../../../src/pages/test/judgement";
+import type { Finding } from "../../../src/pages/test/finding";
+import { judge, type Verdict } from "../../../src/pages/test/judgement";
 import { asJson, asText } from "../../../src/pages/test/report";
 import { vector } from "../../vectors";
 
