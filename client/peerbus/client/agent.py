@@ -16,52 +16,42 @@ import asyncio
 import secrets
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from types import TracebackType
 from typing import Any, Final, TypeVar, Unpack
 
-from msgspec import UNSET, UnsetType, structs
+from msgspec import UNSET, UnsetType
 
 from peerbus.client import options as asked
+from peerbus.client.agent_view import AgentView
 from peerbus.client.api import DEFAULT_API, Api, parse_api
-from peerbus.client.crypto import ChannelKeys, derive_keys, new_lineage_secret, new_sealer
+from peerbus.client.crypto import new_lineage_secret
 from peerbus.client.demo_key import fetch_demo_key
 from peerbus.client.errors import ErrorCode, PeerbusError, error_of
-from peerbus.client.events import Callback, Emitter
 from peerbus.client.ice_renewal import IceRenewal
+from peerbus.client.inbox import Inbox
 from peerbus.client.opening import Opening
-from peerbus.client.options import DEMO_KEY, ConnectOptions, GetApiKey, PollSource, SendOptions
+from peerbus.client.options import ConnectOptions, GetApiKey, PollSource, SendOptions
 from peerbus.client.outcome import Outcome
-from peerbus.client.records import Ack, History, Member, Message, Presence, ack_of
+from peerbus.client.preparation import connect_frame, prepare
+from peerbus.client.records import Ack, History, Member, ack_of
 from peerbus.client.requests import Requests
-from peerbus.client.sealed_channel import SealedChannel, SealingCounters
-from peerbus.client.sealing import SealingKeys
 from peerbus.client.session_loop import SessionLoop
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
 from peerbus.client.transport import TransportSettings
 from peerbus.protocol import messages as wire
-from peerbus.protocol.channel import Mode, channel_id, is_name_identity
 from peerbus.protocol.codec import EncodingName
 from peerbus.protocol.errors import ProtocolError
-from peerbus.protocol.groups import GROUP_AGENT
-from peerbus.protocol.messages import (
-    Attributes,
-    ChannelInfo,
-    ClientFrame,
-    Connect,
-    IceServer,
-)
-from peerbus.protocol.secrets import Secret, SecretBytes
+from peerbus.protocol.messages import Attributes, ClientFrame, Connect, IceServer
+from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session import outputs
 from peerbus.protocol.session.outputs import State
 from peerbus.protocol.session.paths import TransportName
 from peerbus.protocol.session.settings import ClientSettings
-from peerbus.protocol.signals import SFU_AGENT
 
 T = TypeVar("T")
 
 
-class AgentConnection(Emitter):
+class AgentConnection(AgentView):
     """
     One agent in one channel.
 
@@ -73,16 +63,6 @@ class AgentConnection(Emitter):
     missing from here on, `channel(is_locked)`, `expiring(milliseconds)`. As events only: `signal(Message)` of a call,
     `ice_servers(list[IceServer])` when there are new ones. Handlers are functions or coroutine functions.
     """
-
-    on_message = Callback[Callable[[Message], Any]]("message")
-    on_connect = Callback[Callable[[], Any]]("connect")
-    on_disconnect = Callback[Callable[[], Any]]("disconnect")
-    on_state = Callback[Callable[[State], Any]]("state")
-    on_presence = Callback[Callable[[Presence], Any]]("presence")
-    on_error = Callback[Callable[[Exception], Any]]("error")
-    on_gap = Callback[Callable[[outputs.Gap], Any]]("gap")
-    on_channel = Callback[Callable[[bool], Any]]("channel")
-    on_expiring = Callback[Callable[[int], Any]]("expiring")
 
     def __init__(
         self,
@@ -114,127 +94,19 @@ class AgentConnection(Emitter):
         self._connect_timeout: Final = connect_timeout
         self._ssl: Final = ssl
         self._lineage_secret: Final = new_lineage_secret()
-        self._requests: Final = Requests(encoding, self._tell_error)
+        self._requests = Requests(encoding, self._tell_error)
         self._api_base = self._api_text
-        self._state = State(name="idle")
-        self._channel_name = ""
-        self._wanted: list[str] = []
+        self._inbox: Final = Inbox(self)
         self._is_named = False
-        self._is_sealed = False
-        self._media_key: SecretBytes | None = None
-        self._session: SessionLoop | None = None
         self._connecting: Outcome[AgentConnection] | None = None
         self._preparing: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._streams: list[MessageStream] = []
-        self._sealed: SealedChannel | None = None
-        self._opening = Opening(None, self._tell_error)
         self._attributes_session = ""
-        self._ice: Final = IceRenewal(
+        self._ice = IceRenewal(
             lambda: self._request(wire.IceServers(id=1), self._ice_told),
             lambda: self.is_connected,
             self._tell_error,
         )
-
-    # --- what one can look at -----------------------------------------------------------------------------
-
-    @property
-    def state(self) -> State:
-        """Where the connection stands: its `name`, and for people `why`, `code`, `retry_in_ms`, `transport`."""
-        return self._state
-
-    @property
-    def is_connected(self) -> bool:
-        """Whether the session is up right now."""
-        return self._state.name == "connected"
-
-    @property
-    def api(self) -> str:
-        """The address of the server."""
-        return self._api_base
-
-    @property
-    def agent_name(self) -> str:
-        """The own name; what was asked for, or the label that the server chose. Empty before the first connect."""
-        return "" if self._info is None else self._info.agent
-
-    @property
-    def session_id(self) -> str:
-        """The public id of the session; empty before the first connect."""
-        return "" if self._info is None else self._info.session_id
-
-    @property
-    def identity(self) -> str:
-        """Who this agent is beyond its name; empty before the first connect."""
-        return "" if self._info is None else self._info.identity
-
-    @property
-    def is_claimed(self) -> bool:
-        """Whether the own name is claimed: nobody else can bear it here, and mail is kept for it."""
-        return is_name_identity(self.identity)
-
-    @property
-    def channel(self) -> ChannelInfo | None:
-        """
-        The channel as the server tells it; None before the first connect.
-
-        Its mode is the one that it was joined in: what the server says of that does not count.
-        """
-        if self._info is None:
-            return None
-        return structs.replace(self._info.channel, mode="sealed" if self._is_sealed else "open")
-
-    @property
-    def is_sealed(self) -> bool:
-        """Whether the channel was joined as a sealed one. Decided by this side: what the server says does not count."""
-        return self._is_sealed
-
-    @property
-    def media_key(self) -> SecretBytes | None:
-        """The key that a call's frames are sealed with; None without a password, and before it is derived."""
-        return self._media_key
-
-    @property
-    def operations(self) -> list[str]:
-        """What this agent's key allows here, for example `send_durable`, `kick`."""
-        return [] if self._info is None else list(self._info.operations)
-
-    @property
-    def ice_servers(self) -> list[IceServer]:
-        """
-        STUN and TURN servers for peer connections, with credentials that are renewed before they end.
-
-        Empty before the first connect, and where the server has none. See `webrtc.ice` for aiortc's form of them.
-        """
-        return self._ice.servers
-
-    @property
-    def members(self) -> list[Member]:
-        """Who is in the channel, this agent included, by join order; kept up to date by the server."""
-        return [] if self._session is None else self._members_of(self._session.session.roster.members)
-
-    @property
-    def safety_number(self) -> str:
-        """
-        Thirty digits in six groups, to be compared by voice; empty in an open channel.
-
-        They are the same for all who have joined the same channel with the same password, and for nobody else.
-        """
-        return "" if self._sealed is None else self._sealed.safety_number
-
-    @property
-    def sealing_counters(self) -> SealingCounters:
-        """How many messages were sealed, opened, refused (each was told as an error) and dropped as seen before."""
-        return SealingCounters() if self._sealed is None else structs.replace(self._sealed.counters)
-
-    @property
-    def pending(self) -> int:
-        """How many requests have no outcome yet, the offline queue included."""
-        return self._requests.pending
-
-    @property
-    def _info(self) -> wire.Connected | None:
-        return None if self._session is None else self._session.session.connected
 
     # --- coming and going -------------------------------------------------------------------------------------
 
@@ -277,7 +149,16 @@ class AgentConnection(Emitter):
         api = parse_api(options.get("api") or options.get("api_url") or self._api_text)
         self._api_base = api.base
         self._media_key = None
-        frame = self._connect_frame(channel_name, agent_name, options)
+        self._inbox.wanted = asked.type_names(options.get("types"), options.get("custom_event_type"))
+        self._is_named = bool(agent_name)
+        frame = connect_frame(
+            channel_name,
+            agent_name,
+            options,
+            api_key=self._api_key,
+            lineage_secret=self._lineage_secret,
+            wanted=self._inbox.wanted,
+        )
         private = asked.plain_attributes(options.get("private_attributes") or {})
         is_sealed = asked.is_sealed(channel_password, options.get("sealed"), private)
         transports: tuple[TransportName, ...] = ("websocket", "longpoll")
@@ -387,11 +268,9 @@ class AgentConnection(Emitter):
             async for message in agent.messages():
                 await agent.send_message("got it", to=message.sender)
         """
-        stream = MessageStream(max_buffered)
+        stream = self._inbox.stream(max_buffered)
         if self._state.name == "closed":
             stream.end()
-        self._streams = [other for other in self._streams if not other.is_over]
-        self._streams.append(stream)
         return stream
 
     # --- the channel --------------------------------------------------------------------------------------------
@@ -450,29 +329,6 @@ class AgentConnection(Emitter):
         if "get_api_key" in options:
             self._get_api_key = options["get_api_key"]
 
-    def _connect_frame(self, channel_name: str, agent_name: str, options: ConnectOptions) -> Connect:
-        scope = options.get("api_key_scope", "private")
-        asked.check_choice("api_key_scope", scope, asked.Scope)
-        asked.check_poll_source(options.get("poll_source"))
-        api_key = "" if self._api_key in (None, DEMO_KEY) else self._api_key
-        self._wanted = asked.type_names(options.get("types"), options.get("custom_event_type"))
-        self._channel_name = channel_name
-        self._is_named = bool(agent_name)
-        return Connect(
-            id=1,
-            api_key=Secret(api_key or ""),
-            scope=scope,
-            channel=channel_name,
-            channel_id=asked.channel_id_bytes(options.get("channel_id")),
-            agent=agent_name,
-            lineage_secret=self._lineage_secret,
-            attributes=dict(options.get("attributes") or {}),
-            capabilities=list(options.get("capabilities") or []),
-            auto_receive=options.get("auto_receive", True),
-            types=asked.with_peers(self._wanted),
-            client=f"peerbus-python/{version('peerbus')}",
-        )
-
     async def _prepare(
         self,
         api: Api,
@@ -483,15 +339,13 @@ class AgentConnection(Emitter):
     ) -> None:
         """Derives the keys, then starts the session; failures are those of `connect`."""
         try:
-            if password:
-                keys = await derive_keys(frame.channel, password)
-                frame = structs.replace(frame, join_token=keys.join)
-                self._media_key = keys.media
-                if sealed_with is not None:
-                    frame = self._seal_channel(frame, keys, sealed_with)
+            prepared = await prepare(frame, password, sealed_with)
         except ProtocolError as error:
             self._closed(PeerbusError(error.code, error.message, details=error.details))
             return
+        frame, self._media_key, self._sealed = prepared
+        if self._sealed is not None:
+            self._opening = Opening(self._sealed, self._tell_error)
         give_up_ms = None if self._connect_timeout is None else int(self._connect_timeout * 1000)
         settings = TransportSettings(api, self._encoding, self._ssl, frame.client)
         needs_demo_key = self._get_api_key is None and not frame.api_key
@@ -511,19 +365,6 @@ class AgentConnection(Emitter):
         self._session = session
         self._requests.start(session)
         session.start()
-
-    def _seal_channel(self, frame: Connect, keys: ChannelKeys, private_attributes: Attributes) -> Connect:
-        """From here on the channel is sealed, whatever the server says of it."""
-        own_id = channel_id(frame.channel, Mode.SEALED, keys.join.reveal())
-        sealing_keys = SealingKeys(keys.message, own_id)
-        self._sealed = SealedChannel(sealing_keys, new_sealer(sealing_keys), private_attributes)
-        self._opening = Opening(self._sealed, self._tell_error)
-        return structs.replace(
-            frame,
-            mode="sealed",
-            channel_id=frame.channel_id or own_id,
-            crypto_session=self._sealed.crypto_session,
-        )
 
     async def _fetch_key(self, settings: TransportSettings) -> Secret:
         if self._get_api_key is None:
@@ -597,7 +438,7 @@ class AgentConnection(Emitter):
             # Not that of the last `connected`: one that claims to have recovered could bring another unnoticed.
             message = self._opening.message(event.message, self._session.session.cursors.epoch)
             if message is not None:
-                self._received(message)
+                self._inbox.take(message)
         elif isinstance(event, outputs.Done):
             self._requests.done(event.handle, event.reply)
         elif isinstance(event, outputs.Failed):
@@ -633,27 +474,6 @@ class AgentConnection(Emitter):
         if is_new and not self._is_named and sealed.private_attributes:
             self._update_attributes(session.session.attributes)
 
-    def _members_of(self, members: Sequence[wire.Member]) -> list[Member]:
-        return [self._opening.member(member) for member in members]
-
-    def _received(self, message: Message) -> None:
-        if message.sender in (SFU_AGENT, GROUP_AGENT):
-            # Part of a call, not of the conversation; nobody else can bear these names.
-            self.emit("signal", message)
-            return
-        if _is_of_peer(message):
-            self.emit("peer_data" if message.type == asked.PEER_DATA_TYPE else "peer_signal", message)
-            return
-        if (
-            self._wanted
-            and message.type not in self._wanted
-            and message.custom_event_type not in self._wanted
-        ):
-            return  # More types are pushed than were asked for.
-        for stream in self._streams:
-            stream.put(message)
-        self.emit("message", message)
-
     def _state_told(self, state: State) -> None:
         if state.name == "closed":
             self._closed(error_of(state), state)
@@ -667,9 +487,7 @@ class AgentConnection(Emitter):
         session, is_own = self._session, error.code is ErrorCode.CLOSED
         self._ice.stop()
         self._requests.end(error)
-        for stream in self._streams:
-            stream.end(None if is_own else error)
-        self._streams = []
+        self._inbox.end(None if is_own else error)
         was_waiting = self._connecting is not None and not self._connecting.done()
         if self._connecting is not None:
             self._connecting.fail(error, is_expected=is_own)
@@ -689,17 +507,3 @@ class AgentConnection(Emitter):
             self.emit("connect")
         elif was_connected and not self.is_connected:
             self.emit("disconnect")
-
-    def _tell_error(self, error: Exception) -> None:
-        self.emit("error", error)
-
-
-def _is_of_peer(message: Message) -> bool:
-    """Whether another member's `WebRTCHelper` says it to this one's."""
-    if message.delivery == "durable":
-        return False
-    content = message.content
-    if message.type == asked.PEER_DATA_TYPE:
-        return isinstance(content, bytes)
-    kind = content.get("kind") if isinstance(content, dict) and message.type == asked.SIGNAL_TYPE else None
-    return isinstance(kind, str) and kind.startswith("peer_")
