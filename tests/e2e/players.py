@@ -231,11 +231,13 @@ class ProgramPlayer(Player):
             self._data.append([peer.name, gist(data)])
 
 
-async def until(what: str, look: Callable[[], Awaitable[Any]], expected: Any) -> None:
+async def until(
+    what: str, look: Callable[[], Awaitable[Any]], expected: Any, patience_s: float = PATIENCE_S
+) -> None:
     """Waits until what is looked at is as expected."""
     seen: Any = None
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(patience_s):
             while True:
                 seen = await look()
                 if seen == expected:

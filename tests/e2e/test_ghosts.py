@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import Stage
 from tests.e2e.members import BrowserMember, Refused, Station
+from tests.e2e.players import until
 
 LineUp = tuple[Station, Station, Station]
 
@@ -119,6 +120,26 @@ async def test_a_killed_tab_comes_back_to_its_name(station: Station, join: Stage
     await restored.hears("meanwhile")
     await restored.send("back again")
     await ben.hears("back again")
+
+
+async def test_a_page_that_is_left_or_closed_is_no_ghost(join: Stage, channel: str) -> None:
+    ben = await join(BEN, channel, "ben")
+    pages = [await join(station, channel, f"{station.kind}-{station.transport}") for station in IN_BROWSERS]
+    for member in pages:
+        await ben.sees(member.name)
+    for member in pages:
+        page = cast("BrowserMember", member).page
+        if member.station.transport == "websocket":
+            await page.close(run_before_unload=True)
+        else:
+            await page.goto("about:blank")
+
+    # A lost connection would be waited for as long as its session can be resumed.
+    async def others() -> list[str]:
+        members = (await ben.look())["members"]
+        return [f"{member['name']} {member['state']}" for member in members if member["name"] != "ben"]
+
+    await until("whom ben sees", others, [], 15)
 
 
 async def _browser(station: Station, join: Stage, channel: str) -> BrowserMember:

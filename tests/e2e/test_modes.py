@@ -218,6 +218,6 @@ async def test_a_sealed_channel_seals_what_peers_say(
     assert await ben.switch("relay") == ""
     await ben.send("by the server")
     await until("what ann hears", ann.data, [["ben", "by the server"]])
-    # A page that goes is no lost connection, which the others would wait for; Firefox sends nothing any more by then.
-    await ann.page.goto("about:blank")
-    await until("whom ben knows", lambda: ben.page.evaluate("member.webrtc.peers"), [])
+    # A page that goes is no lost connection, which the others would wait for; Firefox sends no frame any more by then.
+    await ben.page.goto("about:blank")
+    await until("whom ann knows", lambda: ann.page.evaluate("member.webrtc.peers"), [])

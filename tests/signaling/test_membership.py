@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from peerbus.protocol import channel as naming
-from peerbus.protocol.errors import ErrorCode
+from peerbus.protocol.errors import ErrorCode, ProtocolError
 from peerbus.protocol.grants import ALL_OPERATIONS, Admission, Operation
 from peerbus.protocol.messages import Connect, Connected, Receive, Resume
 from peerbus.protocol.patterns import EVERY
@@ -22,6 +22,7 @@ from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey, ChannelState, Entry, Page, Range
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Membership
+from peerbus.signaling.parting import Parting
 from peerbus.signaling.quota import NO_QUOTA, Quota
 
 LINEAGE: Final = naming.lineage(b"0" * 16)
@@ -81,7 +82,7 @@ class Lobby:
                 project="p",
                 quota=self.quota,
                 connection=object(),
-                peer=Peer(None, None, "corr"),
+                peer=Peer(None, None, f"c{number}"),
                 session_id=f"s{number}",
                 resume_token=Secret(f"t{number}"),
             ),
@@ -167,3 +168,45 @@ def test_who_is_gone_gets_nothing_that_was_being_read() -> None:
         hub.history.page_read(effect, Page((entry,), 1, False, state), 0)
     # What is left in it would be the last answer to a poll.
     assert member.session.outbox.take(1 << 20) == []
+
+
+def test_a_page_that_goes_ends_its_session_at_once_or_soon() -> None:
+    lobby = Lobby(0)
+    membership = lobby.membership
+    parted: list[Member] = []
+    membership.on_part.append(parted.append)
+    member = lobby.join(ALL_OPERATIONS)
+    for session_id, token in (("s1", "?"), ("s2", "t1")):
+        with pytest.raises(ProtocolError) as caught:
+            membership.part(parting(session_id, token, "c1"), 10)
+        assert caught.value.code is ErrorCode.SESSION_UNKNOWN
+    assert member.session.is_attached
+
+    membership.part(parting("s1", "t1", "c1", may_return=True), 10)
+    assert (member.connection, parted) == (None, [member])
+    # The next page goes on with it; a word of the former one that comes late ends nothing.
+    again = lobby.join(ALL_OPERATIONS, offset=0, token=Secret("t1"))
+    assert again is member
+    membership.part(parting("s1", "t1", "c1", may_return=True), 20)
+    assert (member.session.is_attached, parted) == (True, [member])
+
+    membership.part(parting("s1", "t1", "c2", may_return=True), 1_000)
+    window_ms = membership.limits.page_return_ms
+    membership.tick(999 + window_ms)
+    assert list(membership.members) == ["s1"]
+    membership.tick(1_000 + window_ms)
+    assert list(membership.members) == []
+
+    member = lobby.join(ALL_OPERATIONS)
+    membership.part(parting("s3", "t3", "c3"), 2_000)
+    assert list(membership.members) == []
+    assert parted == [again, again]
+
+
+def parting(session_id: str, token: str, correlation_id: str, *, may_return: bool = False) -> Parting:
+    return Parting(
+        session_id=session_id,
+        resume_token=Secret(token),
+        correlation_id=correlation_id,
+        may_return=may_return,
+    )

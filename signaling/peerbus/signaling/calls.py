@@ -96,6 +96,7 @@ class Calls:
         self._notes: list[str] = []
         self.counters: Final = CallCounters()
         membership.on_leave.append(self.left)
+        membership.on_part.append(self.parted)
         membership.on_admission.append(self.admitted)
 
     # --- what can be looked at --------------------------------------------------------------------------------
@@ -210,6 +211,10 @@ class Calls:
         call = self._calls.get(key)
         if call is not None and code is not ErrorCode.REPLACED and call.left(member, code):
             self._tell_room(key, lambda room: Gone(room=room, identity=member.identity, code=code.value))
+
+    def parted(self, member: Member) -> None:
+        """The page of a session has gone, and its connection to the worker; another may go on with the session."""
+        self.left(member, ErrorCode.CLOSED)
 
     def admitted(self, member: Member) -> None:
         """A member has a credential, maybe another one than its worker knows of."""

@@ -117,6 +117,7 @@ class Groups:
         membership.on_leave.append(self.left)
         membership.on_admission.append(self.admitted)
         membership.on_away.append(self.away)
+        membership.on_part.append(self.parted)
 
     # --- what can be looked at --------------------------------------------------------------------------------
 
@@ -253,6 +254,12 @@ class Groups:
             room.group.away(identity, self._now_ms)
         else:
             self._drop(room, identity, self._now_ms)
+
+    def parted(self, member: Member) -> None:
+        """The page of a session has gone, and with it all its links; another may go on with the session."""
+        room = self._room_of(member)
+        if room is not None:
+            self._drop(room, member.identity, self._now_ms)
 
     def away(self, member: Member, now_ms: int) -> None:
         """The connection of a session is lost; it may be resumed."""

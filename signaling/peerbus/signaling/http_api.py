@@ -33,6 +33,7 @@ from peerbus.signaling.keys_api import KeysApi
 from peerbus.signaling.longpoll import LongPolls
 from peerbus.signaling.member import Peer
 from peerbus.signaling.metrics import ServerMetrics
+from peerbus.signaling.parting import read_parting
 from peerbus.signaling.refusal import problem
 from peerbus.signaling.server import Server
 from peerbus.signaling.turnstile import Turnstile
@@ -82,6 +83,7 @@ class HttpApi:
                 web.post("/v1/longpoll", self._longpoll_connect),
                 web.get("/v1/longpoll/{session_id}", self._longpoll_poll),
                 web.post("/v1/longpoll/{session_id}", self._longpoll_post),
+                web.post("/v1/leave", self._leave),
                 web.post("/v1/demo/key", self._demo_key),
                 web.post("/v1/keys/temporary", self._issue_key),
                 web.post("/v1/keys/revoke", self._revoke_key),
@@ -171,6 +173,11 @@ class HttpApi:
         number = _number(request, "post")
         await connection.wait_for_turn()
         connection.post(number, await self._body(request))
+        return web.Response(status=204)
+
+    async def _leave(self, request: web.Request) -> web.Response:
+        self._server.gate.admit(request[_PEER], monotonic_ms())
+        self._server.part(read_parting(await self._body(request, self._server.limits.connect_bytes)))
         return web.Response(status=204)
 
     async def _body(self, request: web.Request, bytes_max: int | None = None) -> bytes:

@@ -31,6 +31,7 @@ from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.interface import ChannelKey
 from peerbus.signaling.member import DepartureReason, Member
 from peerbus.signaling.occupancy import Occupancy
+from peerbus.signaling.parting import Parting
 from peerbus.signaling.quota import NO_QUOTA
 from peerbus.signaling.rate import SharedRate
 from peerbus.signaling.resting import RestingChannels
@@ -79,6 +80,8 @@ class Membership:
         """Told of every session that has ended, and why."""
         self.on_away: Final[list[Callable[[Member, int], None]]] = []
         """Told of every session whose connection is lost, and when."""
+        self.on_part: Final[list[Callable[[Member], None]]] = []
+        """Told of every session whose page has gone, though another may go on with it."""
         self.on_admission: Final[list[Callable[[Member], None]]] = []
         """Told of every member that comes back or renews: it may have another credential than before."""
 
@@ -296,6 +299,27 @@ class Membership:
         if member.connection is not None:
             self.dispatch.close_connection(member, code, text, is_abrupt=is_abrupt)
             self._away(member, now_ms)
+
+    def part(self, parting: Parting, now_ms: int) -> None:
+        """
+        The page of a session says that it goes. If it may return it has `page_return_ms` for that.
+
+        What it says of a connection that was replaced meanwhile changes nothing. Raises `ProtocolError`
+        (`session_unknown`), for a wrong token too.
+        """
+        member = self.members.get(parting.session_id)
+        if member is None or member.session.resume_token != parting.resume_token:
+            raise ProtocolError(ErrorCode.SESSION_UNKNOWN)
+        if member.peer.correlation_id != parting.correlation_id:
+            return
+        # Not a final code: a page that a browser keeps in memory may be shown again, and connects then.
+        self.lose(member, ErrorCode.KEEPALIVE_TIMEOUT, "The page has gone.", now_ms)
+        if not parting.may_return:
+            self.remove(member, "left", ErrorCode.CLOSED)
+            return
+        member.session.shorten(self.limits.page_return_ms, now_ms)
+        for tell in self.on_part:
+            tell(member)
 
     def changed(self, member: Member) -> None:
         """What the others see of a member is other than before."""

@@ -30,6 +30,7 @@ from peerbus.signaling.limits import Limits
 from peerbus.signaling.log.writer import LogWriter
 from peerbus.signaling.member import Member, Peer
 from peerbus.signaling.membership import Membership
+from peerbus.signaling.parting import Parting
 from peerbus.signaling.read_mail import ReadMail
 from peerbus.signaling.reception import Reception
 from peerbus.signaling.terms import Terms, TermsError
@@ -170,6 +171,11 @@ class Server:
         """Closes a connection of a member for what came over it; one that is no longer the member's is left."""
         if member.connection is connection:
             self.membership.lose(member, code, text, monotonic_ms())
+        self.schedule()
+
+    def part(self, parting: Parting) -> None:
+        """A page says that it goes. Raises `ProtocolError` (`session_unknown`)."""
+        self.membership.part(parting, monotonic_ms())
         self.schedule()
 
     def schedule(self) -> None:

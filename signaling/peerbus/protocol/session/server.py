@@ -60,7 +60,7 @@ class ServerSession(Generic[T]):
     __slots__ = (
         "_last_id",
         "_progress",
-        "detached_at_ms",
+        "gone_at_ms",
         "heard_at_ms",
         "live_epoch",
         "outbox",
@@ -93,12 +93,13 @@ class ServerSession(Generic[T]):
         self._progress = self.outbox.progress
         self.heard_at_ms = now_ms
         self.stalled_at_ms: int | None = None
-        self.detached_at_ms: int | None = None
+        self.gone_at_ms: int | None = None
+        """When the session is forgotten, unless it is resumed; None while there is a connection."""
 
     @property
     def is_attached(self) -> bool:
         """Whether there is a connection."""
-        return self.detached_at_ms is None
+        return self.gone_at_ms is None
 
     def take_id(self, request_id: int) -> None:
         """
@@ -138,15 +139,20 @@ class ServerSession(Generic[T]):
 
     def detach(self, now_ms: int) -> None:
         """The connection is gone; the resume window begins."""
-        self.detached_at_ms = now_ms
+        self.gone_at_ms = now_ms + self.times.resume_window_ms
         self.stalled_at_ms = None
         self.outbox.detach()
+
+    def shorten(self, window_ms: int, now_ms: int) -> None:
+        """The client hardly comes back: if not within this time, it does not."""
+        if self.gone_at_ms is not None:
+            self.gone_at_ms = min(self.gone_at_ms, now_ms + window_ms)
 
     def due(self, now_ms: int) -> Due:
         """What the deadlines ask for at this moment."""
         times = self.times
-        if self.detached_at_ms is not None:
-            return Due.GONE if now_ms - self.detached_at_ms >= times.resume_window_ms else Due.NOTHING
+        if self.gone_at_ms is not None:
+            return Due.GONE if now_ms >= self.gone_at_ms else Due.NOTHING
         if now_ms - self.heard_at_ms >= times.silence_timeout_ms:
             return Due.SILENT
         if self.stalled_at_ms is not None and now_ms - self.stalled_at_ms >= times.stalled_reader_ms:
@@ -167,7 +173,7 @@ class ServerSession(Generic[T]):
         self.outbox.resume(
             cursor.live_seq if live_recovered else None, durable_cursor, is_catching_up=is_catching_up
         )
-        self.detached_at_ms = None
+        self.gone_at_ms = None
         self.stalled_at_ms = None
         self.heard_at_ms = now_ms
         return live_recovered

@@ -66,6 +66,11 @@ export function longPollAddress(base: string, sessionId?: string): string {
   return `${base}/v1/longpoll${sessionId === undefined ? "" : `/${encodeURIComponent(sessionId)}`}`;
 }
 
+/** Where a page that goes says so. */
+export function leaveAddress(base: string): string {
+  return `${base}/v1/leave`;
+}
+
 export function demoKeyAddress(base: string): string {
   return `${base}/v1/demo/key`;
 }

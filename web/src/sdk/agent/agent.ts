@@ -42,6 +42,7 @@ import {
 } from "./options";
 import { Outcome } from "./outcome";
 import type { PageMemory } from "./page-memory";
+import { onPageGone, part } from "./parting";
 import { prepare } from "./preparation";
 import {
   type Ack,
@@ -426,17 +427,24 @@ export class AgentConnection {
     const driver = new Driver(settings, transport, this.environment, { happened, fetchKey }, sealed);
     this.memory = memory;
     this.driver = driver;
-    this.stops = [this.environment.onWake(() => driver.wake()), this.noteOnPageHide()];
+    const wake = (): void => driver.wake();
+    this.stops = [
+      this.environment.onWake(wake),
+      onPageGone(
+        () => this.pageGone(driver, transport.base),
+        () => driver.resume(),
+      ),
+    ];
     driver.start();
     this.early.makeAll(driver);
   }
 
-  /** The cursor of the moment in which the page goes; a crash leaves an older one, and some messages come twice. */
-  private noteOnPageHide(): () => void {
-    if (typeof window === "undefined") return () => undefined;
-    const note = (): void => this.remember();
-    window.addEventListener("pagehide", note);
-    return () => window.removeEventListener("pagehide", note);
+  /** Keeps the cursor of this moment (a crash leaves an older one, and some messages come twice), and says goodbye. */
+  private pageGone(driver: Driver, base: string): void {
+    this.remember();
+    if (this.welcome) part(base, this.welcome, this.memory !== undefined);
+    // Else it would come back in the moment that is left.
+    driver.pause();
   }
 
   private remember(): void {

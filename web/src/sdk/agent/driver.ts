@@ -6,7 +6,7 @@
  */
 
 import { type Codec, clientCodec, Rejected } from "../protocol/codec";
-import { ProtocolError } from "../protocol/errors";
+import { NORMAL_CLOSURE, ProtocolError } from "../protocol/errors";
 import type { ClientFrame, ErrorFrame, SendFrame } from "../protocol/frames.gen";
 import { ClientSession, type RequestOptions } from "../protocol/session/client";
 import { failure } from "../protocol/session/failures";
@@ -46,6 +46,7 @@ export class Driver {
   private readonly codec: Codec<never>;
   private transport: Transport | undefined;
   private stopTimer: (() => void) | undefined;
+  private isPaused = false;
   private isFlushing = false;
   private isFlushPlanned = false;
 
@@ -104,6 +105,23 @@ export class Driver {
     this.flush();
   }
 
+  /** The page goes: nothing is sent, heard or tried any more, unless it is shown again. */
+  pause(): void {
+    this.isPaused = true;
+    this.stopTimer?.();
+    const { transport } = this;
+    this.transport = undefined;
+    transport?.close(NORMAL_CLOSURE, "The page goes.");
+  }
+
+  /** The page is shown again out of the browser's memory. */
+  resume(): void {
+    if (!this.isPaused) return;
+    this.isPaused = false;
+    this.session.transportLost(undefined, "The page was away.", this.now());
+    this.wake();
+  }
+
   private now(): number {
     return this.environment.nowMs();
   }
@@ -118,7 +136,7 @@ export class Driver {
   private flush(): void {
     this.isFlushPlanned = false;
     // A listener may ask for something in the middle of it; the loop below comes to that.
-    if (this.isFlushing) return;
+    if (this.isFlushing || this.isPaused) return;
     this.isFlushing = true;
     try {
       while (this.flushOnce());
