@@ -2,7 +2,8 @@
 What agents are promised holds through restarts, cuts, half-open sockets and slow reading, by an independent account.
 
 Every scenario has a stream of durable and live messages running in both directions, over WebSocket and long-poll alike,
-while something breaks. See PROTOCOL.md, sections 4, 5, 7 and 8.
+while something breaks. See PROTOCOL.md, sections 4, 5, 7 and 8. Each has a server of its own, and they run at once,
+since they wait for most of their time.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import pytest
+import pytest_asyncio
 
 from peerbus.client import AgentConnection
 from tests.support.journal import Journal, Ledger, until
-from tests.support.live_server import LiveServer, StartServer
+from tests.support.live_server import LiveServer
 from tests.support.tcp_proxy import TcpProxy, proxying
 
 CHANNEL: Final = "stream"
@@ -101,9 +103,7 @@ async def settle(streams: Streams, *, is_live_complete: bool) -> None:
 # --- the network ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("cut_s", [1.0, 10.0])
-async def test_a_cut_within_the_resume_window_loses_nothing(start_server: StartServer, cut_s: float) -> None:
-    server = await asyncio.to_thread(start_server)
+async def a_cut_within_the_resume_window_loses_nothing(server: LiveServer, cut_s: float = 1.0) -> None:
     async with streaming(server) as streams:
         for proxy in streams.proxies:
             proxy.is_down = True
@@ -118,8 +118,11 @@ async def test_a_cut_within_the_resume_window_loses_nothing(start_server: StartS
         await settle(streams, is_live_complete=True)
 
 
-async def test_cuts_again_and_again_lose_nothing(start_server: StartServer) -> None:
-    server = await asyncio.to_thread(start_server)
+async def a_long_cut_within_the_resume_window_loses_nothing(server: LiveServer) -> None:
+    await a_cut_within_the_resume_window_loses_nothing(server, 6.0)
+
+
+async def cuts_again_and_again_lose_nothing(server: LiveServer) -> None:
     async with streaming(server) as streams:
         for round_ in range(12):
             streams.proxies[round_ % 3].cut()
@@ -128,8 +131,7 @@ async def test_cuts_again_and_again_lose_nothing(start_server: StartServer) -> N
         assert all(proxy.connections >= 4 for proxy in streams.proxies)
 
 
-async def test_half_open_connections_lose_nothing(start_server: StartServer) -> None:
-    server = await asyncio.to_thread(start_server, **KEEPALIVE)
+async def half_open_connections_lose_nothing(server: LiveServer) -> None:
     async with streaming(server) as streams:
         before = [proxy.connections for proxy in streams.proxies]
         for proxy in streams.proxies:
@@ -140,8 +142,7 @@ async def test_half_open_connections_lose_nothing(start_server: StartServer) -> 
         await settle(streams, is_live_complete=True)
 
 
-async def test_beyond_the_resume_window_everyone_hears_of_the_gap(start_server: StartServer) -> None:
-    server = await asyncio.to_thread(start_server, resume_window_ms=300, **KEEPALIVE)
+async def beyond_the_resume_window_everyone_hears_of_the_gap(server: LiveServer) -> None:
     async with streaming(server) as streams:
         for proxy in streams.proxies:
             proxy.is_down = True
@@ -166,17 +167,20 @@ async def kill_and_start(server: LiveServer) -> None:
     await asyncio.to_thread(server.start)
 
 
-@pytest.mark.parametrize("restart", [stop_and_start, kill_and_start])
-async def test_after_a_restart_nothing_durable_is_missing_and_everyone_hears_of_the_gap(
-    start_server: StartServer, restart: Callable[[LiveServer], Awaitable[None]]
+async def after_a_restart_nothing_durable_is_missing(
+    server: LiveServer, restart: Callable[[LiveServer], Awaitable[None]] = stop_and_start
 ) -> None:
-    server = await asyncio.to_thread(start_server)
+    """And everyone hears of the gap."""
     async with streaming(server) as streams:
         await restart(server)
         await streams.until_all(lambda journal: journal.gaps)
         await settle(streams, is_live_complete=False)
         for journal in streams.ledger.journals:
             assert [(gap.live, gap.durable) for gap in journal.gaps] == [(True, False)]
+
+
+async def after_a_crash_nothing_durable_is_missing(server: LiveServer) -> None:
+    await after_a_restart_nothing_durable_is_missing(server, kill_and_start)
 
 
 # --- slow readers -----------------------------------------------------------------------------------------------
@@ -195,11 +199,9 @@ SMALL: Final[dict[str, Any]] = {
 """Outboxes that are soon full."""
 
 
-@pytest.mark.parametrize("use_websocket", [True, False], ids=["websocket", "longpoll"])
-async def test_a_slow_reader_gets_all_that_is_durable_and_hears_of_the_rest(
-    start_server: StartServer, use_websocket: bool
+async def a_slow_reader_gets_all_that_is_durable_and_hears_of_the_rest(
+    server: LiveServer, *, use_websocket: bool = True
 ) -> None:
-    server = await asyncio.to_thread(start_server, **SMALL)
     async with AsyncExitStack() as stack:
         streams = Streams(server, stack)
         slow = await streams.add("slow", use_websocket=use_websocket)
@@ -234,8 +236,11 @@ async def test_a_slow_reader_gets_all_that_is_durable_and_hears_of_the_rest(
         assert fast.gaps == []
 
 
-async def test_what_overflows_while_somebody_is_away_is_told(start_server: StartServer) -> None:
-    server = await asyncio.to_thread(start_server, **SMALL)
+async def a_slow_reader_by_longpoll_does_so_too(server: LiveServer) -> None:
+    await a_slow_reader_gets_all_that_is_durable_and_hears_of_the_rest(server, use_websocket=False)
+
+
+async def what_overflows_while_somebody_is_away_is_told(server: LiveServer) -> None:
     async with AsyncExitStack() as stack:
         streams = Streams(server, stack)
         away = await streams.add("away", use_websocket=True)
@@ -254,3 +259,61 @@ async def test_what_overflows_while_somebody_is_away_is_told(start_server: Start
         streams.ledger.check_log()
         await streams.ledger.check_durable_received()
         assert [(gap.live, gap.durable) for gap in away.gaps] == [(True, False)]
+
+
+# --- all of them at once ----------------------------------------------------------------------------------------
+
+Scenario: TypeAlias = Callable[[LiveServer], Awaitable[None]]
+SCENARIOS: Final[dict[Scenario, dict[str, Any]]] = {
+    # The longest first.
+    a_long_cut_within_the_resume_window_loses_nothing: {},
+    beyond_the_resume_window_everyone_hears_of_the_gap: {"resume_window_ms": 300, **KEEPALIVE},
+    half_open_connections_lose_nothing: KEEPALIVE,
+    cuts_again_and_again_lose_nothing: {},
+    after_a_restart_nothing_durable_is_missing: {},
+    after_a_crash_nothing_durable_is_missing: {},
+    a_cut_within_the_resume_window_loses_nothing: {},
+    a_slow_reader_gets_all_that_is_durable_and_hears_of_the_rest: SMALL,
+    a_slow_reader_by_longpoll_does_so_too: SMALL,
+    what_overflows_while_somebody_is_away_is_told: SMALL,
+}
+"""What breaks, and the settings of its server."""
+AT_ONCE: Final = 5
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def under_way(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[Scenario, asyncio.Task[None]]]:
+    """Those that were chosen, begun."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def run(scenario: Scenario) -> None:
+        async with places:
+            server = LiveServer(tmp_path_factory.mktemp("server"), SCENARIOS[scenario])
+            try:
+                await asyncio.to_thread(server.start)
+                await scenario(server)
+                await asyncio.to_thread(server.stop)
+            finally:
+                if server.is_running:
+                    await asyncio.to_thread(server.kill)
+
+    chosen = {
+        item.callspec.params["scenario"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    }
+    tasks = {scenario: asyncio.create_task(run(scenario)) for scenario in SCENARIOS if scenario in chosen}
+    yield tasks
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+async def test_what_is_promised_holds(
+    under_way: dict[Scenario, asyncio.Task[None]], scenario: Scenario
+) -> None:
+    await under_way[scenario]
