@@ -270,6 +270,40 @@ async def test_somebody_loses_the_network(
         assert [await player.mode() for player in players] == [mode] * 3
 
 
+async def test_whoever_has_no_udp_vetoes_a_mesh_or_is_carried(
+    stage: Stage, lost_chromium: Browser, channel: str
+) -> None:
+    vetoing, carrying = f"{channel}-veto", f"{channel}-carry"
+    strict = [
+        await stage.program("ann", vetoing, "relay"),
+        await stage.page("ben", lost_chromium, vetoing, "relay", carry=False),
+        await stage.lost_program("cyd", vetoing, "relay", carry=False),
+    ]
+    patient = [
+        await stage.program("ann", carrying, "relay"),
+        await stage.page("ben", lost_chromium, carrying, "relay"),
+        await stage.lost_program("cyd", carrying, "relay"),
+    ]
+    await _talk([strict, patient])
+    stage.network.block_udp()
+    vetoed, carried = await asyncio.gather(strict[0].switch("mesh"), patient[0].switch("mesh"))
+    assert vetoed.startswith("vetoed")
+    assert carried == ""
+    for players, mode, state in ((strict, "relay", "connected"), (patient, "mesh", "carried")):
+        for one in players:
+            await until(f"the mode of {one.name}", one.mode, mode)
+        for one, other in permutations(players, 2):
+            last = partial(_last_state, one, other.name)
+            await until(f"how {one.name} reaches {other.name}", last, state)
+    await asyncio.sleep(BEFORE_S)
+    await _all_arrives("relay", strict)
+    await _all_arrives("mesh", patient)
+
+
+async def _last_state(one: Player, name: str) -> str:
+    return [state for other, state in await one.states() if other == name][-1]
+
+
 def _note(figures: dict[str, object]) -> None:
     line = json.dumps(figures)
     print(line, file=sys.stderr)
