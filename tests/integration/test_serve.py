@@ -141,11 +141,15 @@ def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_killed_supervisor_leaves_no_server(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "data") as server:
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    with ServerProcess(tmp_path / "data", env={"TMPDIR": str(runs)}) as server:
         server.next_address()
+        assert len(list(runs.glob("peerbus-*/worker.json"))) == 1
         signaling = server.signaling()
         server.supervisor().kill()
         assert signaling.has_ended(END_S)
+        assert list(runs.iterdir()) == [], "the key of its workers"
         assert server.wait() == -signal.SIGKILL
 
 

@@ -275,10 +275,10 @@ class Room:
         for identity in self._participants.keys() - set(identities):
             self.remove(identity)
 
-    def close(self, code: str | None, message: str) -> None:
-        """Ends everybody's connection; with a code they are told why."""
+    def close(self) -> None:
+        """Ends everybody's connection; whoever holds the room now tells them."""
         for identity in list(self._participants):
-            self.remove(identity, code, message)
+            self.remove(identity)
         self._data.close()
 
     def _drop(self, participant: Participant, now_ms: int) -> None:

@@ -127,7 +127,7 @@ class Worker:
             self._ticking.cancel()
             await asyncio.gather(self._ticking, return_exceptions=True)
         for room in self._rooms.values():
-            room.close(None, "")
+            room.close()
         self._rooms.clear()
         if self._goodbyes:
             await asyncio.gather(*self._goodbyes, return_exceptions=True)
@@ -162,14 +162,14 @@ class Worker:
         elif isinstance(message, Roster):
             room.keep_only(message.identities)
         elif isinstance(message, Release):
-            room.close(None, "")
+            room.close()
             del self._rooms[key]
 
     def _open_room(self, description: signals.Room) -> Room:
         former = self._rooms.pop(_key(description), None)
         if former is not None:
             # The room was elsewhere in between; its clients offer anew.
-            former.close(None, "")
+            former.close()
 
         def tell(identities: list[str], signal: SfuSignal) -> None:
             self._tell_server(Deliver(room=description, identities=identities, signal=signal))

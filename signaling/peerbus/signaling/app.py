@@ -13,6 +13,7 @@ import logging
 import os
 import resource
 import secrets
+import shutil
 import signal
 import socket
 import sys
@@ -50,6 +51,8 @@ from peerbus.signaling.uses import UsesError, UseStore
 _log: Final = logging.getLogger("peerbus.signaling")
 _EPOCH_BYTES: Final = 9
 _FILES_OF_ITS_OWN: Final = 64
+_RUN_FOLDER: Final = "peerbus-"
+"""How the name of a folder begins that `peerbus serve` has made for one run."""
 _SHUTDOWN_S: Final = 0.5
 
 
@@ -98,7 +101,7 @@ async def serve(config: ServeConfig, *, on_ready: Callable[[str], None] | None =
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.set_exception_handler(_note_loop_failure)
-    watch_parent(lambda: _tell(loop, stop), grace_s=config.limits.drain_ms / 1000 + 5)
+    watch_parent(lambda: _parent_is_gone(config, loop, stop), grace_s=config.limits.drain_ms / 1000 + 5)
     async with AsyncExitStack() as stack:
         try:
             await _start(config, stack, on_ready)
@@ -205,8 +208,10 @@ def _connections_possible() -> int:
     return sys.maxsize if soft == resource.RLIM_INFINITY else max(16, soft - _FILES_OF_ITS_OWN)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    """From another thread: the parent process is gone."""
+def _parent_is_gone(config: ServeConfig, loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """From another thread. A supervisor that was killed has left the folder of this run behind, with secrets in it."""
+    if config.worker_file is not None and config.worker_file.parent.name.startswith(_RUN_FOLDER):
+        shutil.rmtree(config.worker_file.parent, ignore_errors=True)
     loop.call_soon_threadsafe(stop.set)
 
 
