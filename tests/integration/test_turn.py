@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from queue import Queue
 from typing import Any, Final
 
 import pytest
 from aioice.stun import TransactionFailed
 from aioice.turn import TurnTransport, create_turn_endpoint
 
-from peerbus.client import AgentConnection
+from peerbus.client import AgentConnection, sync
 from peerbus.client.webrtc import WebRTCHelper
 from peerbus.protocol.messages import IceServer
+from peerbus.protocol.secrets import Secret
+from peerbus.signaling.turn import IceIssuer, TurnSettings
+from peerbus.signaling.turn_server import RelayPorts, TurnServerSettings, configuration
 from tests.support.processes import children
 from tests.support.server_process import END_S, ServerProcess
 from tests.support.turn_server import (
@@ -44,13 +49,13 @@ def turn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TurnServer]:
 
 
 @asynccontextmanager
-async def allocation(server: IceServer) -> AsyncIterator[TurnTransport]:
+async def allocation(server: IceServer, host: str = HOST) -> AsyncIterator[TurnTransport]:
     """An allocation by aioice, over the first way of a server."""
     assert server.credential is not None
     url = server.urls[0]
     transport, _ = await create_turn_endpoint(
         asyncio.DatagramProtocol,
-        server_addr=(HOST, int(url.partition("?")[0].rpartition(":")[2])),
+        server_addr=(host, int(url.partition("?")[0].rpartition(":")[2])),
         username=server.username,
         password=server.credential.reveal(),
         ssl=way_of(url) == "turns",
@@ -132,6 +137,71 @@ async def test_it_relays_to_no_special_address_but_those_that_were_named(turn: T
     assert codes == dict.fromkeys(denied, 403) | dict.fromkeys(allowed, 0)
 
 
+SPECIAL_IPV6: Final = [
+    *(
+        "::1",
+        "::7f00:1",
+        "::ffff:10.0.0.1",
+        "64:ff9b::a00:1",
+        "64:ff9b:1::1",
+        "100::1",
+        "2001::1",
+        "2001:db8::1",
+    ),
+    *("2002:a00:1::1", "2620:4f:8000::1", "3fff::1", "5f00::1", "fc00::1", "fdff::1", "fe80::1", "febf::1"),
+    *("fec0::1", "ff02::1"),
+]
+"""Loopback, addresses with IPv4 ones in them in each of the ways, and those for one network, site or purpose."""
+
+
+@contextmanager
+def coturn_over_ipv6(folder: Path) -> Iterator[tuple[int, IceServer]]:
+    """One with our configuration that relays from an IPv6 address to whoever comes by IPv6, and its port."""
+    port, path = free_port(), folder / "turnserver.conf"
+    settings = TurnSettings(hosts=("::1",), port=port)
+    server = TurnServerSettings(listen=("::1",), relay_ports=RelayPorts(RELAY_PORTS[0], RELAY_PORTS[-1]))
+    secret = Secret("a-secret-for-one-test")
+    text = configuration(settings, server, secret, log_file=str(folder / "log"), state_dir=str(folder))
+    # The exception for the relay's own address, which special it is here, would be one of those tried.
+    text = text.replace("allowed-peer-ip=::1\n", "")
+    # aioice cannot ask for a family; a browser can, and gets what this gives.
+    path.write_text(f"{text}allocation-default-address-family=keep\n")
+    process = subprocess.Popen(["turnserver", "-c", str(path)], stdout=subprocess.DEVNULL)
+    try:
+        wait_until_it_listens(port, "::1")
+        (told,) = only(
+            IceIssuer(settings, secret, 60_000).servers("p", "ann", time.time_ns() // 10**6), "udp"
+        )
+        yield port, told
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_it_relays_to_no_special_address_of_ipv6_either(tmp_path: Path) -> None:
+    allowed = ["2606:4700::1111", "2a00:1450::1", "2003::1", "fb00::1"]
+    with coturn_over_ipv6(tmp_path) as (_, server):
+        async with allocation(server, "::1") as transport:
+            assert transport.get_extra_info("sockname")[0] == "::1"
+            codes = {
+                address: await bind(transport, address, 0x4000 + number)
+                for number, address in enumerate([*SPECIAL_IPV6, *allowed])
+            }
+    assert codes == dict.fromkeys(SPECIAL_IPV6, 403) | dict.fromkeys(allowed, 0)
+
+
+async def test_a_client_gets_so_many_allocations_and_leaves_room_for_others(turn: TurnServer) -> None:
+    quota = TurnServerSettings().user_quota
+    # Nobody else here bears these names: what is let go is free some time later.
+    (cho,) = turn.ice_servers("udp", identity="name:cho")
+    (ben,) = turn.ice_servers("udp", identity="name:ben")
+    async with AsyncExitStack() as stack:
+        for _ in range(quota):
+            await stack.enter_async_context(allocation(cho))
+        assert await refusal_of(cho) == 486
+        await stack.enter_async_context(allocation(ben))
+
+
 # --- with the server ----------------------------------------------------------------------------------------------
 
 
@@ -158,7 +228,7 @@ async def caller(
     async with AgentConnection(address, "demo") as agent:
         await agent.connect("turned", name)
         servers = only(agent.ice_servers, options.pop("way")) if "way" in options else None
-        async with WebRTCHelper(agent, ice_servers=servers, **options) as call:
+        async with WebRTCHelper(agent, mode="sfu", ice_servers=servers, **options) as call:
             yield agent, call
 
 
@@ -212,6 +282,16 @@ async def test_what_the_server_hands_out_is_used_by_itself_and_asked_for_again(
         assert await agent.get_ice_servers() == agent.ice_servers
 
 
+def test_blocking_programs_are_told_of_it_too(served: tuple[ServerProcess, str, Path]) -> None:
+    _, address, _ = served
+    with sync.AgentConnection(address, "demo") as agent:
+        told: Queue[list[IceServer]] = Queue()
+        agent.on_ice_servers = told.put
+        agent.connect("turned", "ann")
+        assert told.get(timeout=WAIT_S) == agent.ice_servers == agent.get_ice_servers()
+        assert [way_of(url) for server in agent.ice_servers for url in server.urls] == ["stun", *WAYS]
+
+
 def test_it_ends_with_the_server_and_its_secret_stands_in_no_argv(tmp_path: Path) -> None:
     with ServerProcess(tmp_path / "data", "--with-turn", "--turn-port", "0") as server:
         server.next_address()
@@ -237,14 +317,17 @@ def refusal(server: ServerProcess) -> str:
     return server.errors[0]
 
 
-def test_without_coturn_or_a_host_or_a_free_port_it_says_so_and_does_not_start(tmp_path: Path) -> None:
-    with ServerProcess(tmp_path / "a", "--with-turn", env={"PATH": str(tmp_path)}) as server:
-        assert "--with-turn needs coturn" in refusal(server)
-        assert server.output == []
-    with ServerProcess(tmp_path / "b", "--with-turn", "--host", "0.0.0.0") as server:
-        assert "--with-turn needs --turn-host" in refusal(server)
-    with TurnServer(tmp_path) as other:
-        options = ("--with-turn", "--turn-port", str(other.port))
-        with ServerProcess(tmp_path / "c", *options) as server:
-            assert server.wait() == 2
-            assert any(f"coturn cannot listen on port {other.port}" in line for line in server.errors)
+def test_without_coturn_or_a_host_or_a_free_port_it_says_so_and_does_not_start(
+    turn: TurnServer, tmp_path: Path
+) -> None:
+    taken = ("--with-turn", "--turn-port", str(turn.port))
+    with (
+        ServerProcess(tmp_path / "a", "--with-turn", env={"PATH": str(tmp_path)}) as without_coturn,
+        ServerProcess(tmp_path / "b", "--with-turn", "--host", "0.0.0.0") as without_host,
+        ServerProcess(tmp_path / "c", *taken) as without_port,
+    ):
+        assert "--with-turn needs coturn" in refusal(without_coturn)
+        assert without_coturn.output == []
+        assert "--with-turn needs --turn-host" in refusal(without_host)
+        assert without_port.wait() == 2
+        assert any(f"coturn cannot listen on port {turn.port}" in line for line in without_port.errors)

@@ -95,13 +95,18 @@ class TurnServer:
         self._process.stderr.close()
 
     def ice_servers(
-        self, *ways: str, secret: str = SECRET, ttl_ms: int = 3_600_000, wall_ms: int | None = None
+        self,
+        *ways: str,
+        secret: str = SECRET,
+        ttl_ms: int = 3_600_000,
+        wall_ms: int | None = None,
+        identity: str = "name:ann",
     ) -> list[IceServer]:
         """What a client would be told: `stun`, `udp`, `tcp` and `turns`, or those of them that are named."""
         settings = TurnSettings(hosts=(HOST,), port=self.port, tls_port=self.tls_port)
         issuer = IceIssuer(settings, Secret(secret), ttl_ms)
         now_ms = time.time_ns() // 1_000_000 if wall_ms is None else wall_ms
-        servers = issuer.servers("default", "name:ann", now_ms)
+        servers = issuer.servers("default", identity, now_ms)
         return only(servers, *ways) if ways else servers
 
 
@@ -120,12 +125,12 @@ def way_of(url: str) -> str:
     return rest.rpartition("=")[2] if scheme == "turn" else scheme
 
 
-def wait_until_it_listens(port: int) -> None:
+def wait_until_it_listens(port: int, host: str = HOST) -> None:
     """Waits until somebody takes TCP connections there."""
     ends_at = time.monotonic() + _START_S
     while True:
         try:
-            socket.create_connection((HOST, port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             assert time.monotonic() < ends_at, f"nobody listens on port {port}"
             time.sleep(0.05)

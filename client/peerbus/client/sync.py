@@ -29,7 +29,7 @@ from peerbus.client.options import ConnectOptions, PollSource, SendOptions
 from peerbus.client.records import Ack, History, Member, Message, Presence
 from peerbus.client.sealed_channel import SealingCounters
 from peerbus.client.stream import MAX_BUFFERED, MessageStream
-from peerbus.protocol.messages import ChannelInfo
+from peerbus.protocol.messages import ChannelInfo, IceServer
 from peerbus.protocol.session.outputs import Gap, State
 
 _log: Final = logging.getLogger("peerbus.client")
@@ -47,6 +47,7 @@ EVENTS: Final = (
     "gap",
     "channel",
     "expiring",
+    "ice_servers",
 )
 
 
@@ -85,6 +86,7 @@ class AgentConnection:
     on_gap = Handler[Callable[[Gap], Any]]()
     on_channel = Handler[Callable[[bool], Any]]()
     on_expiring = Handler[Callable[[int], Any]]()
+    on_ice_servers = Handler[Callable[[list[IceServer]], Any]]()
 
     def __init__(self, api: str | None = None, api_key: str | None = None, **options: Any) -> None:
         """See the asyncio agent: `api` or `api_url`, `api_key`, `get_api_key`, `encoding`, `request_timeout`, …"""
@@ -157,6 +159,11 @@ class AgentConnection:
     def sealing_counters(self) -> SealingCounters:
         """How many messages were sealed, opened, refused and dropped."""
         return self._agent.sealing_counters
+
+    @property
+    def ice_servers(self) -> list[IceServer]:
+        """The STUN and TURN servers that the server told of, with credentials that end and are renewed in time."""
+        return self._agent.ice_servers
 
     # --- coming and going ---------------------------------------------------------------------------------------
 
@@ -288,6 +295,10 @@ class AgentConnection:
     def fetch_members(self) -> list[Member]:
         """Asks the server who is in the channel."""
         return self._call(self._agent.fetch_members)
+
+    def get_ice_servers(self) -> list[IceServer]:
+        """The `ice_servers`; asks for new ones first where the credentials have less than half of their time left."""
+        return self._call(self._agent.get_ice_servers)
 
     def set_attributes(
         self, attributes: Mapping[str, Any], *, private_attributes: Mapping[str, Any] | None = None

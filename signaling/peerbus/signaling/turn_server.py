@@ -33,6 +33,17 @@ DENIED_NETWORKS: Final = (
     *("5f00::/16", "fc00::/7", "fe80::/10", "fec0::/10", "ff00::/8"),
 )
 
+_CLOSED: Final = (
+    "no-cli",
+    "no-rfc5780",
+    "no-stun-backward-compatibility",
+    "response-origin-only-with-rfc5780",
+    "no-software-attribute",
+    "no-tlsv1",
+    "no-tlsv1_1",
+    "fingerprint",
+)
+
 
 class RelayPorts(NamedTuple):
     """The UDP ports that are relayed from, both included."""
@@ -81,7 +92,6 @@ def configuration(
 
     `log_file` is a path, `stdout` or `syslog`; `state_dir` is where coturn keeps its (empty) database.
     """
-    realm = turn.realm or (turn.hosts[0] if turn.hosts else "peerbus")
     sections = (
         Section("Where clients reach it.", _listening(turn, server)),
         _tls(turn, server),
@@ -90,22 +100,11 @@ def configuration(
         ),
         Section(
             "Who may use it: who has a credential that peerbus made with this secret, and that has not ended.",
-            [
-                "use-auth-secret",
-                f"static-auth-secret={secret.reveal()}",
-                f"realm={realm}",
-                "stale-nonce=600",
-                f"userdb={state_dir}/peerbus-turn.db",
-            ],
+            _credentials(turn, secret, state_dir),
         ),
         Section(
             "How much: allocations of one client and of all, bytes a second of one allocation and of all.",
-            [
-                f"user-quota={server.user_quota}",
-                f"total-quota={server.total_quota}",
-                f"max-bps={server.user_bytes_per_s}",
-                f"bps-capacity={server.total_bytes_per_s}",
-            ],
+            _quotas(server),
         ),
         Section(
             "What it never relays: TCP (it would reach web servers and databases), multicast, and anything to\n"
@@ -116,19 +115,7 @@ def configuration(
             "Exceptions, as given: the media workers, and other clients of this relay.",
             _allowed(turn, server),
         ),
-        Section(
-            "No doors for administration, nothing that amplifies, no old TLS, no version told.",
-            [
-                "no-cli",
-                "no-rfc5780",
-                "no-stun-backward-compatibility",
-                "response-origin-only-with-rfc5780",
-                "no-software-attribute",
-                "no-tlsv1",
-                "no-tlsv1_1",
-                "fingerprint",
-            ],
-        ),
+        Section("No doors for administration, nothing that amplifies, no old TLS, no version told.", _CLOSED),
         Section(
             "Its log, and the file with its process id.",
             [*_logging(log_file), f"pidfile={state_dir}/peerbus-turn.pid"],
@@ -157,6 +144,26 @@ def _tls(turn: TurnSettings, server: TurnServerSettings) -> Section:
         "TLS, for networks that let nothing else out. coturn reads a new certificate on SIGUSR2.",
         [f"tls-listening-port={turn.tls_port}", f"cert={server.cert}", f"pkey={server.key}", "no-dtls"],
     )
+
+
+def _credentials(turn: TurnSettings, secret: Secret, state_dir: str) -> list[str]:
+    realm = turn.realm or (turn.hosts[0] if turn.hosts else "peerbus")
+    return [
+        "use-auth-secret",
+        f"static-auth-secret={secret.reveal()}",
+        f"realm={realm}",
+        "stale-nonce=600",
+        f"userdb={state_dir}/peerbus-turn.db",
+    ]
+
+
+def _quotas(server: TurnServerSettings) -> list[str]:
+    return [
+        f"user-quota={server.user_quota}",
+        f"total-quota={server.total_quota}",
+        f"max-bps={server.user_bytes_per_s}",
+        f"bps-capacity={server.total_bytes_per_s}",
+    ]
 
 
 def _relaying(server: TurnServerSettings) -> list[str]:
