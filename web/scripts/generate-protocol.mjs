@@ -1,6 +1,6 @@
 // Writes the TypeScript types (frames.gen.ts) and the run-time shapes (shapes.gen.ts) of all frames, the same for the
 // signals of a call (signals.gen.ts, signal-shapes.gen.ts) and of a group of peers (groups.gen.ts, group-shapes.gen.ts),
-// and the table of errors (errors.gen.ts), from schema.json, which `python -m peerbus.protocol.schema` exports.
+// the table of errors (errors.gen.ts) and the constants of both sides (constants.gen.ts), from schema.json, which `python -m peerbus.protocol.schema` exports.
 // With --check it writes nothing and fails on a difference.
 import { readFileSync, writeFileSync } from "node:fs";
 
@@ -229,7 +229,15 @@ ${rows.join("")}} as const satisfies Record<string, readonly [boolean, number, s
 `;
 }
 
+function constantsText() {
+  const lines = Object.entries(schema.constants).map(
+    ([name, value]) => `export const ${name} = ${JSON.stringify(value)};\n`,
+  );
+  return `${NOTICE}// What each is for is said in protocol/groups.py, messages.py and signals.py.\n\n${lines.join("")}`;
+}
+
 const outputs = {
+  "constants.gen.ts": constantsText(),
   "errors.gen.ts": errorsText(),
   "frames.gen.ts": framesText(),
   "shapes.gen.ts": shapesText({ CLIENT_FRAMES: clientFrames, SERVER_FRAMES: serverFrames }),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from peerbus.client import options as asked
 from peerbus.client.errors import PeerbusError
 from peerbus.client.events import Emitter
 from peerbus.client.records import Message
 from peerbus.client.stream import MessageStream
-from peerbus.protocol.groups import GROUP_AGENT
+from peerbus.protocol.groups import GROUP_AGENT, PEER_DATA_TYPE
+from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.signals import SFU_AGENT
 
 
@@ -46,7 +46,7 @@ class Inbox:
             self._agent.emit("signal", message)
             return
         if _is_of_peer(message):
-            kind = "peer_data" if message.type == asked.PEER_DATA_TYPE else "peer_signal"
+            kind = "peer_data" if message.type == PEER_DATA_TYPE else "peer_signal"
             self._agent.emit(kind, message)
             return
         if self.wanted and message.type not in self.wanted and message.custom_event_type not in self.wanted:
@@ -61,7 +61,7 @@ def _is_of_peer(message: Message) -> bool:
     if message.delivery == "durable":
         return False
     content = message.content
-    if message.type == asked.PEER_DATA_TYPE:
+    if message.type == PEER_DATA_TYPE:
         return isinstance(content, bytes)
-    kind = content.get("kind") if isinstance(content, dict) and message.type == asked.SIGNAL_TYPE else None
+    kind = content.get("kind") if isinstance(content, dict) and message.type == SIGNAL_TYPE else None
     return isinstance(kind, str) and kind.startswith("peer_")

@@ -18,8 +18,10 @@ from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.protocol.channel import session_address
 from peerbus.protocol.codec import check_frame, check_value
 from peerbus.protocol.errors import ProtocolError
+from peerbus.protocol.groups import PEER_DATA_TYPE
 from peerbus.protocol.messages import (
     DEFAULT_TYPE,
+    SIGNAL_TYPE,
     Attributes,
     Delivery,
     Filter,
@@ -140,12 +142,6 @@ def type_names(*lists: str | Sequence[str] | None) -> list[str]:
             if name:
                 names[name] = None
     return list(names)
-
-
-SIGNAL_TYPE: Final = "signal"
-"""The type of messages by which a `WebRTCHelper` talks to the server, and to others about connections."""
-PEER_DATA_TYPE: Final = "peer-data"
-"""The type of messages that carry frames between peers (`webrtc.relay_way`)."""
 
 
 def with_peers(types: list[str]) -> list[str]:

@@ -22,6 +22,8 @@ from peerbus.protocol.signals import MediaKind, OfferedTrack
 
 GROUP_AGENT: Final = "peerbus:group"
 """The name that requests to a group are sent to, and that its signals come from."""
+PEER_DATA_TYPE: Final = "peer-data"
+"""The type of messages that carry frames between peers by the server."""
 
 Mode: TypeAlias = Literal["mesh", "host", "relay", "datachannel", "sfu"]
 """How data and media travel: a connection each, through one member, the server, or the SFU (data only, or all)."""

@@ -4,7 +4,8 @@ The wire as JSON Schema, from which the TypeScript side is generated.
 Owns the form of the exported document: `ClientFrame` and `ServerFrame` are the unions of the two directions, as are
 `ClientSignal` and `SfuSignal` for what clients and the SFU say to each other about a call, and `GroupRequest`,
 `GroupSignal` and `PeerSignal` for a group; `$defs` has every structure (JSON Schema 2020-12), `errors` the table of
-codes. Never describes anything by itself; all of it comes from `messages`, `signals`, `groups` and `errors`.
+codes, `constants` the names and times that both sides keep to. Never describes anything by itself; all of it comes from
+`messages`, `signals`, `groups` and `errors`.
 
     python -m peerbus.protocol.schema FILE           writes it
     python -m peerbus.protocol.schema --check FILE   fails when FILE is not what would be written
@@ -19,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from peerbus.protocol import groups, messages, signals
 from peerbus.protocol.errors import ERRORS
 from peerbus.protocol.groups import GroupRequest, GroupSignal, PeerSignal
 from peerbus.protocol.messages import ClientFrame, ServerFrame
@@ -36,11 +38,20 @@ _UNIONS: Final = {
 }
 
 
+_CONSTANTS: Final = {
+    "SIGNAL_TYPE": messages.SIGNAL_TYPE,
+    "SFU_AGENT": signals.SFU_AGENT,
+    **{name: value for name, value in vars(groups).items() if name.isupper() and name != "UNSET"},
+}
+"""Strings and whole numbers, by the names that they have on both sides."""
+
+
 def document() -> dict[str, Any]:
     """The whole export, JSON-shaped."""
     schemas, definitions = msgspec.json.schema_components(_UNIONS.values(), schema_hook=schema_hook)
     errors = {code.value: info._asdict() for code, info in ERRORS.items()}
-    return {**dict(zip(_UNIONS, schemas, strict=True)), "$defs": definitions, "errors": errors}
+    unions = dict(zip(_UNIONS, schemas, strict=True))
+    return {**unions, "$defs": definitions, "errors": errors, "constants": _CONSTANTS}
 
 
 def main(arguments: list[str]) -> int:

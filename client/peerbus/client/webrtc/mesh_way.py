@@ -24,9 +24,10 @@ from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS
 from peerbus.client.webrtc.peer_delivery import Outgoing
 from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.client.webrtc.reconnect import PathWatch
-from peerbus.client.webrtc.sfu_call import SIGNAL, is_loopback
+from peerbus.client.webrtc.sfu_call import is_loopback
 from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
 from peerbus.protocol.groups import GroupMember, Mode, PeerSignal, PeerWanted
+from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.signals import MediaKind
 
 CARRY_AFTER_MS: Final = 2_000
@@ -394,7 +395,7 @@ class MeshWay:
 
         try:
             sent = self._parts.agent.send_message(
-                content, type=SIGNAL, to=[spoke.member.name], delivery="live"
+                content, type=SIGNAL_TYPE, to=[spoke.member.name], delivery="live"
             )
         except PeerbusError as error:
             self._events.on_error(error)

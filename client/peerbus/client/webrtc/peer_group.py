@@ -58,12 +58,12 @@ from peerbus.protocol.groups import (
     Veto,
     WantedMode,
 )
+from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.session.outputs import Gap
 
 PeerState: TypeAlias = Literal["connecting", "connected", "carried", "left"]
 """How a peer is reached: not yet, by the mode's way, by signaling in its place, or not any more."""
 
-SIGNAL: Final = "signal"
 RETIRE_S: Final = 5.0
 CARRIED_MODES: Final[frozenset[Mode]] = frozenset({"mesh", "datachannel"})
 """What these are for the relay can do in their place; it is neither a host nor does it take media."""
@@ -144,7 +144,7 @@ class PeerGroup:
         self._tasks: Final[set[asyncio.Task[Any]]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        agent.add_listener(SIGNAL, self._signal_came)
+        agent.add_listener("signal", self._signal_came)
         agent.add_listener("connect", self._connected)
         agent.add_listener("gap", self._gap_came)
 
@@ -217,7 +217,7 @@ class PeerGroup:
             if timer is not None:
                 timer.cancel()
         for event, listener in (
-            (SIGNAL, self._signal_came),
+            ("signal", self._signal_came),
             ("connect", self._connected),
             ("gap", self._gap_came),
         ):
@@ -265,7 +265,9 @@ class PeerGroup:
 
     def _request(self, request: GroupRequest) -> Outcome[Ack]:
         content = msgspec.to_builtins(request)
-        return self._agent.send_message({"content": content}, type=SIGNAL, to=[GROUP_AGENT], delivery="live")
+        return self._agent.send_message(
+            {"content": content}, type=SIGNAL_TYPE, to=[GROUP_AGENT], delivery="live"
+        )
 
     def _enter_answered(self, answer: asyncio.Future[Ack]) -> None:
         error = None if answer.cancelled() else answer.exception()
@@ -569,7 +571,7 @@ class PeerGroup:
         if self._agent.is_connected:
             content = msgspec.to_builtins(request)
             told = self._agent.send_message(
-                {"content": content}, type=SIGNAL, to=[GROUP_AGENT], delivery="lossy"
+                {"content": content}, type=SIGNAL_TYPE, to=[GROUP_AGENT], delivery="lossy"
             )
             told.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 

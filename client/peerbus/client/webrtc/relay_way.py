@@ -16,12 +16,11 @@ from msgspec import Struct
 
 from peerbus.client.agent import AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
-from peerbus.client.options import PEER_DATA_TYPE
 from peerbus.client.records import Ack, Message
 from peerbus.client.webrtc.peer_delivery import Outgoing
 from peerbus.client.webrtc.peer_frames import ACK
 from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
-from peerbus.protocol.groups import GroupMember, Mode
+from peerbus.protocol.groups import PEER_DATA_TYPE, GroupMember, Mode
 
 BUNDLE_BYTES: Final = 65_536
 WINDOW_BYTES: Final = 262_144

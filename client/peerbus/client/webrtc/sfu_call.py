@@ -31,11 +31,10 @@ from peerbus.client.webrtc.publishing import Publishing
 from peerbus.client.webrtc.reception import Reception
 from peerbus.client.webrtc.reconnect import Backoff
 from peerbus.client.webrtc.records import CallState
+from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.session.outputs import Gap, State
 from peerbus.protocol.signals import SFU_AGENT, MediaKind, SfuSignal
 
-SIGNAL: Final = "signal"
-"""The type of messages that carry signals."""
 _GOODBYE_S: Final = 2.0
 
 
@@ -81,7 +80,7 @@ class SfuCall:
         self._hurry: Final = asyncio.Event()
         self._ready: asyncio.Event | None = None
         self._was_up = False
-        agent.add_listener(SIGNAL, self._signal_came)
+        agent.add_listener("signal", self._signal_came)
         agent.add_listener("gap", self._agent_missed)
 
     @property
@@ -135,7 +134,7 @@ class SfuCall:
 
     def close(self) -> None:
         """Does not listen to the agent any more."""
-        for event, listener in ((SIGNAL, self._signal_came), ("gap", self._agent_missed)):
+        for event, listener in (("signal", self._signal_came), ("gap", self._agent_missed)):
             if listener in self._agent.listeners(event):
                 self._agent.remove_listener(event, listener)
 
@@ -216,7 +215,9 @@ class SfuCall:
         await self._ready.wait()
 
     async def _send_signal(self, content: dict[str, Any]) -> None:
-        await self._agent.send_message({"content": content}, type=SIGNAL, to=[SFU_AGENT], delivery="live")
+        await self._agent.send_message(
+            {"content": content}, type=SIGNAL_TYPE, to=[SFU_AGENT], delivery="live"
+        )
 
     def _is_up(self) -> None:
         """The connection stands, or has room for data again."""
