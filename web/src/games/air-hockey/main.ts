@@ -21,10 +21,11 @@ import { SIGNAL_TYPE } from "../../sdk/protocol/sfu";
 import { WebRTCHelper, type WebRTCOptions } from "../../sdk/webrtc/helper";
 import { Game } from "./game";
 import { Hand } from "./hand";
+import { NetworkMenu, networkWords, simulationOf } from "./network";
 import { type Point, reach } from "./rink";
 import { tick } from "./ticker";
 import { View } from "./view";
-import { modeWords, pathWords, scoreWords, statusWords } from "./wording";
+import { MODE_CHOICES, modeWords, pathWords, scoreWords, statusWords } from "./wording";
 
 type Mode = NonNullable<WebRTCOptions["mode"]>;
 
@@ -44,6 +45,7 @@ class Sitting {
   readonly webrtc: WebRTCHelper;
   private readonly game: Game;
   private readonly view: View;
+  private readonly network: NetworkMenu;
   private readonly hand: Hand;
   private readonly stopTicking: () => void;
   private frame = 0;
@@ -51,11 +53,18 @@ class Sitting {
   private figuresAtMs = performance.now();
   private passedAtMs = performance.now();
 
-  constructor(agent: AgentConnection, webrtc: WebRTCHelper, view: View) {
+  constructor(
+    agent: AgentConnection,
+    webrtc: WebRTCHelper,
+    view: View,
+    network: NetworkMenu,
+    goalsToWin: number,
+  ) {
     this.agent = agent;
+    this.network = network;
     this.webrtc = webrtc;
     this.view = view;
-    this.game = new Game(agent.identity);
+    this.game = new Game(agent.identity, goalsToWin);
     const canvas = byId("table", HTMLCanvasElement);
     this.hand = new Hand(
       {
@@ -130,11 +139,13 @@ class Sitting {
     this.frames = 0;
     const delayMs = Math.round(this.game.delayMs);
     const figures = byId("figures", HTMLElement);
-    figures.textContent = pathWords(this.webrtc.mode, this.game.isHost, delayMs, fps);
+    const { isHost, seat } = this.game;
+    const simulated = networkWords(this.network.choice);
+    figures.textContent = pathWords(this.webrtc.mode, isHost, seat !== undefined, delayMs, fps, simulated);
     Object.assign(figures.dataset, {
       fps: String(fps),
       delay: String(delayMs),
-      host: String(this.game.isHost),
+      host: String(isHost),
     });
   }
 
@@ -155,10 +166,15 @@ class Sitting {
 class Visit {
   private readonly lobby = new Lobby(WORDS, (entrance) => void this.enter(entrance));
   private readonly view = new View(byId("table", HTMLCanvasElement));
+  private readonly network = new NetworkMenu(() => this.simulate());
   private sitting: Sitting | undefined;
   private entrance: Entrance | undefined;
 
   begin(): void {
+    for (const id of ["mode", "menu-mode"]) {
+      const select = byId(id, HTMLSelectElement);
+      select.replaceChildren(...MODE_CHOICES.map(([value, words]) => new Option(words, value)));
+    }
     wireDialogs();
     this.lobby.readAddress(location.href);
     deriveEarly(this.lobby.entrance);
@@ -195,7 +211,9 @@ class Visit {
       return;
     }
     const webrtc = new WebRTCHelper(agent, { mode: byId("mode", HTMLSelectElement).value as Mode });
-    this.sitting = new Sitting(agent, webrtc, this.view);
+    const goalsToWin = Number(byId("goals", HTMLSelectElement).value);
+    this.sitting = new Sitting(agent, webrtc, this.view, this.network, goalsToWin);
+    this.simulate();
     agent.onState = () => this.tellState();
     webrtc.onState = () => this.tellState();
     webrtc.onModeChange = () => this.tellState();
@@ -226,6 +244,10 @@ class Visit {
       this.tellProblem(error as ProtocolError);
     }
     this.tellState();
+  }
+
+  private simulate(): void {
+    this.sitting?.webrtc.simulate(simulationOf(this.network.choice));
   }
 
   private share(): void {

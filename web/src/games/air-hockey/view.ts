@@ -97,9 +97,14 @@ export class View {
       this.drawDisc(rink.mallets[at], MALLET_RADIUS, at === own ? "accent" : "bad", MALLET_RADIUS * 0.45);
     }
     this.drawDisc(rink.puck, PUCK_RADIUS, "text", 0);
-    const { x, y } = this.placement.toScreen(rink.puck);
-    // For programs that look on: where the puck is, in pixels of the canvas.
-    canvas.dataset["puck"] = `${Math.round(x)} ${Math.round(y)}`;
+    // For programs that look on: where everything is, in pixels of the canvas.
+    canvas.dataset["puck"] = this.pixels(rink.puck);
+    canvas.dataset["mallets"] = rink.mallets.map((mallet) => this.pixels(mallet)).join(" ");
+  }
+
+  private pixels(at: Point): string {
+    const { x, y } = this.placement.toScreen(at);
+    return `${Math.round(x)} ${Math.round(y)}`;
   }
 
   private readColours(): void {

@@ -18,6 +18,16 @@ const WAYS: Readonly<Record<string, string>> = {
   sfu: "Through the media worker",
 };
 
+/** What can be chosen, as it stands in the lists. */
+export const MODE_CHOICES: readonly (readonly [string, string])[] = [
+  ["host", "Direct, by the host (host)"],
+  ["mesh", "Direct, each to each (mesh)"],
+  ["relay", "The server (relay)"],
+  ["datachannel", "Media worker (datachannel)"],
+  ["sfu", "Media worker, as a call (sfu)"],
+  ["auto", "As the server sees fit (auto)"],
+];
+
 /** The connection in a few words. */
 export function modeWords(
   agent: State,
@@ -30,10 +40,17 @@ export function modeWords(
   return { tone: "warn", words: call.name === "reconnecting" ? "Reconnecting" : "Connecting" };
 }
 
-/** The corner: mode, who runs the game, how long the hand takes to the host and back, pictures a second. */
-export function pathWords(mode: string | undefined, isHost: boolean, delayMs: number, fps: number): string {
-  const role = isHost ? "you are host" : `${delayMs} ms`;
-  return `${mode ?? "…"} · ${role} · ${fps} fps`;
+/** The corner: mode, who runs the game, how long the hand takes to the host and back, pictures a second, and what is simulated. */
+export function pathWords(
+  mode: string | undefined,
+  isHost: boolean,
+  isPlayer: boolean,
+  delayMs: number,
+  fps: number,
+  simulated: string,
+): string {
+  const role = isHost ? "you are host" : isPlayer ? `${delayMs} ms` : "watching";
+  return [mode ?? "…", role, `${fps} fps`, simulated].filter((part) => part !== "").join(" · ");
 }
 
 /** The own goals on the left; spectators see those of the first seat there. */
