@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from itertools import permutations
@@ -188,6 +189,10 @@ async def test_pictures_go_on_while_the_mode_is_switched(
         await asyncio.sleep(1)
         for (one, other), begun in zip(pair, since, strict=True):
             seen = await one.page.evaluate("(given) => modes.watched(...given)", [other, begun])
+            print(
+                f"{by.name} to {mode}: {one.name} sees {other} after {seen['gap']:.0f} ms at most",
+                file=sys.stderr,
+            )
             assert seen["frames"] >= 5
             assert seen["gap"] < GAP_MS
         for one, _ in pair:

@@ -112,3 +112,54 @@ async def test_a_page_is_in_a_call_through_it(
     if way != "any":
         assert seen["relayProtocol"] == {"turns": "tls"}.get(way, way)
     assert echo.is_connected
+
+
+_MESH: Final = """
+async (channelName) => {
+  const agent = new AgentConnection();
+  await agent.connect({ channelName, agentName: "page", resumeKey: false });
+  const connections = [];
+  const Native = RTCPeerConnection;
+  window.RTCPeerConnection = class extends Native {
+    constructor(...given) { super(...given); connections.push(this); }
+  };
+  const webrtc = new WebRTCHelper(agent, { mode: "mesh", iceTransportPolicy: "relay", carry: false });
+  const heard = new Promise((done) => { webrtc.onDataReceived = (data, name) => done([name, data]); });
+  const connected = new Promise((done) => {
+    webrtc.onPeerState = ({ name }, state) => state === "connected" && done(name);
+  });
+  await connected;
+  await webrtc.sendData("by two relays");
+  const answered = await heard;
+  const report = await connections.at(-1).getStats();
+  const { selectedCandidatePairId } = [...report.values()].find(({ type }) => type === "transport");
+  const pair = report.get(selectedCandidatePairId);
+  const types = [pair.localCandidateId, pair.remoteCandidateId].map((id) => report.get(id).candidateType);
+  webrtc.close();
+  await agent.disconnect();
+  return { answered, types };
+}
+"""
+
+
+async def test_a_page_and_a_program_have_a_link_through_it(
+    trusting: Browser, new_page: Pages, address: str
+) -> None:
+    """Neither learns an address of the other: both ends of the link are addresses of coturn."""
+    page = await new_page(trusting)
+    await page.goto(f"{address}/")
+    for script in ("web-agent.js", "web-agent.webrtc.js"):
+        await page.add_script_tag(url=f"/sdk/{script}")
+    async with AgentConnection(address, "demo") as agent:
+        await agent.connect("linked", "program")
+        helper = WebRTCHelper(agent, mode="mesh", ice_transport_policy="relay", carry=False)
+
+        async def send_back(data: Any, peer: Any) -> None:
+            await helper.send_data([data, "and back"], peer)
+
+        helper.on_data_received = send_back
+        async with asyncio.timeout(WAIT_S), helper:
+            seen = await page.evaluate(_MESH, "linked")
+    assert seen["answered"] == ["program", ["by two relays", "and back"]]
+    assert set(seen["types"]) <= {"relay", "prflx"}
+    assert seen["types"][0] == "relay"
