@@ -19,6 +19,7 @@ need() { # PROGRAM PACKAGE
 need chromium chromium
 need turnserver coturn
 need nft nftables
+need certutil libnss3-tools
 need ip iproute2
 need unshare util-linux
 has_firefox || missing="$missing firefox-esr"
