@@ -46,7 +46,6 @@ from peerbus.protocol.messages import (
     Message,
     Ping,
     Presence,
-    Renew,
     Reset,
     Send,
     ServerFrame,
@@ -54,14 +53,13 @@ from peerbus.protocol.messages import (
 )
 from peerbus.protocol.secrets import Secret
 from peerbus.protocol.session import failures, outputs
-from peerbus.protocol.session.backoff import reconnect_delay_ms
+from peerbus.protocol.session.attempts import Attempts
 from peerbus.protocol.session.credential import Credential
 from peerbus.protocol.session.cursors import Cursors
 from peerbus.protocol.session.keepalive import Keepalive
 from peerbus.protocol.session.outputs import Action, Event, State
-from peerbus.protocol.session.pace import Pace
 from peerbus.protocol.session.paths import TransportChoice
-from peerbus.protocol.session.requests import Request, RequestBook
+from peerbus.protocol.session.request_writer import RequestWriter
 from peerbus.protocol.session.roster import Roster, is_empty
 from peerbus.protocol.session.sealing import FrameSealer
 from peerbus.protocol.session.settings import ClientSettings
@@ -95,29 +93,21 @@ class ClientSession:
         """With a `sealer` the channel is sealed, and its frames go through that."""
         self._settings: Final = settings
         self._sealer: Final = sealer
-        self._jitter: Final = jitter
-        self._credential = Credential(settings.connect.api_key)
+        self._attempts: Final = Attempts(settings, jitter)
+        self._credential: Final = Credential(settings.connect.api_key)
         self._choice = TransportChoice(settings.transports)
         self._cursors = Cursors(settings.connect.resume)
         self._token = settings.connect.resume.token if settings.connect.resume else Secret()
-        self._requests = RequestBook(max_requests=settings.max_requests, max_bytes=settings.max_request_bytes)
+        self._writer: Final = RequestWriter(
+            settings, self._credential, sealer, send=self._send, tell=self._note
+        )
         self._roster = Roster()
         self._attributes = settings.connect.attributes
         self._phase: Phase = "idle"
         self._state = State(name="idle")
         self._connected: Connected | None = None
-        self._last_id = 0
         self._connect_id = 0
-        self._attempt = 0
-        self._renew_handle = 0
-        # Times; each has a meaning only in the phases that use it.
-        self._retry_at = 0
-        self._attempt_ends_at = 0
-        self._give_up_at: int | None = None
-        self._stable_at = 0
         self._keepalive = Keepalive(0, 0, 0)
-        self._pace = Pace(1, 0)
-        self._lossy_pace = Pace(1, 0)
         # Outputs.
         self._frames: list[ClientFrame] = []
         self._actions: list[Action] = []
@@ -153,12 +143,12 @@ class ClientSession:
     @property
     def open_requests(self) -> int:
         """How many requests have no outcome yet."""
-        return len(self._requests)
+        return len(self._writer)
 
     @property
     def queued_requests(self) -> int:
         """How many of them wait to be sent."""
-        return self._requests.queued
+        return self._writer.queued
 
     @property
     def resume_token(self) -> Secret:
@@ -182,17 +172,17 @@ class ClientSession:
 
     def deadline(self) -> int | None:
         """When `tick` is to be called at the latest, in milliseconds; None: there is no need to."""
-        times: list[int | None] = [self._requests.next_expiry_ms, self._credential.fetch_at]
+        times: list[int | None] = [self._writer.next_expiry_ms, self._credential.fetch_at]
         if self._phase not in ("idle", "closed", "open"):
-            times.append(self._give_up_at)
+            times.append(self._attempts.give_up_at)
         if self._phase == "waiting":
-            times.append(self._retry_at)
+            times.append(self._attempts.retry_at)
         elif self._phase in ("opening", "handshake"):
-            times.append(self._attempt_ends_at)
+            times.append(self._attempts.ends_at)
         elif self._phase == "open":
             times += [self._keepalive.ping_at, self._keepalive.silent_at]
-            if self._requests.queued:
-                times.append(self._pace.ready_at)
+            if self._writer.queued:
+                times.append(self._writer.ready_at)
         return min((time for time in times if time is not None), default=None)
 
     # --- the user ---------------------------------------------------------------------------------------
@@ -201,8 +191,7 @@ class ClientSession:
         """Connects; only once."""
         if self._phase != "idle":
             raise ProtocolError(ErrorCode.CLOSED, "A session is started once; make a new one.")
-        if self._settings.give_up_after_ms is not None:
-            self._give_up_at = now + self._settings.give_up_after_ms
+        self._attempts.begin(now)
         self._tell(State(name="connecting"))
         if not self._credential.api_key and self._settings.can_renew:
             self._phase = "credential"
@@ -226,10 +215,7 @@ class ClientSession:
         """
         if self._phase == "closed":
             raise ProtocolError(ErrorCode.CLOSED)
-        if timeout_ms is UNSET:
-            timeout_ms = self._settings.request_timeout_ms
-        expires = None if timeout_ms is None else now + timeout_ms
-        handle = self._requests.add(frame, size_bytes, expires)
+        handle = self._writer.add(frame, now, size_bytes=size_bytes, timeout_ms=timeout_ms)
         self._write_requests(now)
         return handle
 
@@ -240,12 +226,9 @@ class ClientSession:
         That is so when there is no connection, or when more is sent than the server takes. Raises `ProtocolError` for
         one that cannot be sealed.
         """
-        if self._phase != "open" or self._connected is None or not self._lossy_pace.take(now):
+        if self._phase != "open" or self._connected is None:
             return False
-        frame = structs.replace(frame, id=UNSET)
-        sealer, name = self._sealer, self._connected.agent
-        self._send(frame if sealer is None else sealer.seal(frame, name, self._roster), now)
-        return True
+        return self._writer.write_lossy(frame, self._connected.agent, self._roster, now)
 
     def renew(self, api_key: Secret, now: int) -> None:
         """A new credential; asked for by `FetchCredential`, or of the user's own accord."""
@@ -253,15 +236,12 @@ class ClientSession:
         if self._phase == "credential":
             self._open(now)
         elif self._phase == "open":
-            if not self._renew_handle:
-                self._renew_handle = self._requests.add(
-                    Renew(id=1, api_key=api_key), 0, now + self._settings.request_timeout_ms
-                )
+            self._writer.ask_renewal(api_key, now)
             self._write_requests(now)
 
     def renew_failed(self, error: Error, now: int) -> None:
         """There is no new credential: asks again after a while if the error says so, else ends or goes on."""
-        delay = self._delay(self._credential.failures, error)
+        delay = self._attempts.delay(self._credential.failures, error)
         self._credential.failed()
         if self._phase == "closed":
             return
@@ -298,7 +278,7 @@ class ClientSession:
         if self._phase != "opening":
             return
         self._phase = "handshake"
-        self._connect_id = self._next_id()
+        self._connect_id = self._writer.next_id()
         resume = self._cursors.resume(self._token) if self._token else None
         connect = structs.replace(
             self._settings.connect,
@@ -346,8 +326,7 @@ class ClientSession:
 
     def tick(self, now: int) -> None:
         """Does what is due; may be called at any time."""
-        for late in self._requests.expired(now):
-            self._fail(late, failures.make_error(ErrorCode.TIMEOUT))
+        self._writer.expire(now)
         if self._phase in ("credential", "waiting", "opening", "handshake"):
             self._tick_connecting(now)
         elif self._phase == "open":
@@ -358,7 +337,7 @@ class ClientSession:
 
     def _open(self, now: int) -> None:
         self._phase = "opening"
-        self._attempt_ends_at = now + self._settings.attempt_timeout_ms
+        self._attempts.opened(now)
         if self._state.name == "reconnecting" and self._state.retry_in_ms:
             self._tell(structs.replace(self._state, retry_in_ms=0))
         self._actions.append(outputs.OpenTransport(self._choice.current))
@@ -370,15 +349,16 @@ class ClientSession:
             self._actions.append(outputs.FetchCredential())
 
     def _tick_connecting(self, now: int) -> None:
-        if self._give_up_at is not None and now >= self._give_up_at:
+        give_up_at = self._attempts.give_up_at
+        if give_up_at is not None and now >= give_up_at:
             if self._phase in ("opening", "handshake"):
                 self._actions.append(outputs.CloseTransport(NORMAL_CLOSURE, "gave up"))
             last = f" The last attempt: {self._state.why}" if self._state.why else ""
             text = f"The server could not be reached in time.{last}"
             self._end(failures.make_error(ErrorCode.CONNECT_FAILED, text))
-        elif self._phase == "waiting" and now >= self._retry_at:
+        elif self._phase == "waiting" and now >= self._attempts.retry_at:
             self._open(now)
-        elif self._phase in ("opening", "handshake") and now >= self._attempt_ends_at:
+        elif self._phase in ("opening", "handshake") and now >= self._attempts.ends_at:
             self._drop_transport(ErrorCode.TIMEOUT, now, why="The server did not answer in time.")
 
     def _drop_transport(self, code: ErrorCode, now: int, *, why: str = "") -> None:
@@ -390,19 +370,10 @@ class ClientSession:
         """After a loss: waits, then opens again. `died`: before the server had answered."""
         if died:
             self._choice.died()
-        elif self._phase == "open" and now >= self._stable_at:
-            self._attempt = 0
+        was_open = self._phase == "open"
         self._frames.clear()
         self._phase = "waiting"
-        delay = self._delay(self._attempt, error)
-        self._attempt += 1
-        self._retry_at = now + delay
-        self._tell_reconnecting(delay, error)
-
-    def _delay(self, attempt: int, error: Error) -> int:
-        if isinstance(error.retry_after_ms, int):
-            return error.retry_after_ms
-        return reconnect_delay_ms(attempt, self._jitter())
+        self._tell_reconnecting(self._attempts.lost(error, now, was_open=was_open), error)
 
     def _receive_in_handshake(self, frame: ServerFrame, now: int) -> None:
         if isinstance(frame, Connected) and frame.id == self._connect_id:
@@ -434,7 +405,7 @@ class ClientSession:
             self._frames.clear()
             # The first new key is asked for at once; if that is refused, too, not in a hot loop.
             refusals = self._credential.refusals
-            delay = self._delay(refusals, error) if refusals else 0
+            delay = self._attempts.delay(refusals, error) if refusals else 0
             self._credential.refusals += 1
             self._phase = "credential"
             self._fetch_credential(now + delay, now)
@@ -452,18 +423,13 @@ class ClientSession:
         )
         same_session = before is not None and before.session_id == frame.session_id
         self._phase = "open"
-        self._give_up_at = None
+        self._attempts.joined(now)
         self._credential.refusals = 0
         self._connected = frame
         self._token = frame.resume_token
-        self._last_id = max(self._last_id, frame.received_id)
-        self._stable_at = now + self._settings.stable_after_ms
         self._cursors.joined(frame)
         self._keepalive = Keepalive(frame.ping_interval_ms, frame.silence_timeout_ms, now)
-        if not same_session or frame.limits.send_rate_per_s != self._pace.rate_per_s:
-            self._pace = Pace(frame.limits.send_rate_per_s, now)
-            self._lossy_pace = Pace(frame.limits.lossy_rate_per_s, now)
-        self._requests.write_again(frame.received_id if frame.live_recovered else 0)
+        self._writer.joined(frame, now, is_same_session=same_session)
         self._events.append(
             outputs.Joined(
                 agent=frame.agent,
@@ -532,7 +498,7 @@ class ClientSession:
 
     def _reset(self, frame: Reset, now: int) -> None:
         self._cursors.reset(frame)
-        self._requests.write_again(0)
+        self._writer.write_all_again()
         self._events.append(outputs.Gap(live=True))
         if self._connected is not None and isinstance(frame.members, list):
             self._replace_roster(frame.members, {self._connected.session_id})
@@ -550,31 +516,14 @@ class ClientSession:
             self._events.append(outputs.MembersChanged(changes))
 
     def _answered(self, frame: outputs.Reply | Error) -> None:
-        request = self._requests.answered(frame.id) if isinstance(frame.id, int) else None
-        if isinstance(frame, Error):
-            if request is not None:
-                self._fail(request, frame)
-            elif frame.id is UNSET:
-                self._events.append(outputs.Trouble(frame))
+        request = self._writer.answered(frame)
+        if request is None or not isinstance(frame, Ack):
             return
-        if request is None:
-            return
-        if isinstance(frame, Ack) and isinstance(request.frame, Send) and isinstance(frame.offset, int):
+        if isinstance(request.frame, Send) and isinstance(frame.offset, int):
             self._cursors.acked(frame.offset)
-        if isinstance(frame, Ack) and isinstance(request.frame, Update):
+        if isinstance(request.frame, Update):
             # A session that begins anew begins with them.
             self._attributes = request.frame.attributes
-        if request.handle == self._renew_handle:
-            self._renew_handle = 0
-        else:
-            self._events.append(outputs.Done(request.handle, frame))
-
-    def _fail(self, request: Request, error: Error) -> None:
-        if request.handle == self._renew_handle:
-            self._renew_handle = 0
-            self._events.append(outputs.Trouble(error))
-        else:
-            self._events.append(outputs.Failed(request.handle, error))
 
     def _note_lock(self, is_locked: bool) -> None:
         if self._connected is not None:
@@ -590,58 +539,17 @@ class ClientSession:
 
     # --- inside: sending --------------------------------------------------------------------------------
 
-    def _next_id(self) -> int:
-        self._last_id += 1
-        return self._last_id
-
     def _send(self, frame: ClientFrame, now: int) -> None:
         self._frames.append(frame)
         self._keepalive.sent(now)
 
     def _write_requests(self, now: int, present: Roster | None = None) -> None:
         """Writes what may be written; `present`: who is here, where that is known better than by the roster."""
-        if self._phase != "open" or self._connected is None:
-            return
-        limit = self._connected.limits.frame_bytes
-        while (request := self._requests.first_queued()) is not None:
-            if request.size_bytes > limit:
-                self._requests.drop(request)
-                text = f"{request.size_bytes} bytes; the server takes at most {limit} in one frame."
-                self._fail(request, failures.make_error(ErrorCode.TOO_LARGE, text))
-                continue
-            if not self._pace.take(now):
-                return
-            frame = request.frame
-            if isinstance(frame, Renew):
-                # A newer key may have come while it waited.
-                frame = structs.replace(frame, api_key=self._credential.api_key)
-            elif isinstance(frame, Send | Update) and self._sealer is not None:
-                try:
-                    frame = self._sealed(request, frame, self._sealer, present or self._roster)
-                except ProtocolError as error:
-                    self._requests.drop(request)
-                    self._fail(request, failures.make_error(error.code, error.message, error.details))
-                    continue
-            request_id = self._next_id()
-            self._requests.written(request_id)
-            self._send(_with_id(frame, request_id), now)
+        if self._phase == "open" and self._connected is not None:
+            self._writer.write(now, self._connected, present or self._roster)
 
-    def _sealed(
-        self, request: Request, frame: Send | Update, sealer: FrameSealer, present: Roster
-    ) -> Send | Update:
-        """
-        The sealed form; of a live message the same in a retry, unless the own name is another by now.
-
-        The rest keeps the order of its counters by being sealed anew: a durable message whose refusal was lost is
-        stored behind those that were written after it, and a `connect` may have told attributes since.
-        """
-        assert self._connected is not None
-        name = self._connected.agent
-        is_kept = isinstance(frame, Send) and frame.delivery != "durable"
-        if request.sealed is None or request.sealed_as != name or not is_kept:
-            request.sealed = sealer.seal(frame, name, present)
-            request.sealed_as = name
-        return request.sealed
+    def _note(self, event: Event) -> None:
+        self._events.append(event)
 
     # --- inside: states ---------------------------------------------------------------------------------
 
@@ -656,13 +564,6 @@ class ClientSession:
     def _end(self, error: Error) -> None:
         self._phase = "closed"
         self._credential.fetch_at = None
-        self._give_up_at = None
-        text = f"Closed before the outcome was known: {error.message}"
-        for request in self._requests.take_all():
-            if request.handle != self._renew_handle:
-                self._fail(request, failures.make_error(ErrorCode.CLOSED, text))
+        self._attempts.give_up_at = None
+        self._writer.end(error)
         self._tell(failures.state_of(error, "closed"))
-
-
-def _with_id(frame: ClientFrame, request_id: int) -> ClientFrame:
-    return structs.replace(frame, id=request_id)

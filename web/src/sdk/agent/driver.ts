@@ -8,10 +8,11 @@
 import { type Codec, clientCodec, Rejected } from "../protocol/codec";
 import { NORMAL_CLOSURE, ProtocolError } from "../protocol/errors";
 import type { ClientFrame, ErrorFrame, SendFrame } from "../protocol/frames.gen";
-import { ClientSession, type RequestOptions } from "../protocol/session/client";
+import { ClientSession } from "../protocol/session/client";
 import { failure } from "../protocol/session/failures";
 import type { Action, Event } from "../protocol/session/outputs";
 import type { TransportName } from "../protocol/session/paths";
+import type { RequestOptions } from "../protocol/session/request-writer";
 import type { ClientSettings } from "../protocol/session/settings";
 import type { Environment } from "./environment";
 import type { Situation } from "./sealed-channel";

@@ -21,15 +21,14 @@ import type {
   ServerFrame,
 } from "../frames.gen";
 import { isSame } from "../values";
-import { reconnectDelayMs } from "./backoff";
+import { Attempts } from "./attempts";
 import { Credential } from "./credential";
 import { Cursors } from "./cursors";
 import { failure, failureOfClose, failureOfClosing, mayRetry, stateOf } from "./failures";
 import { Keepalive } from "./keepalive";
 import type { Action, Event, Gap, Reply, State } from "./outputs";
-import { Pace } from "./pace";
 import { TransportChoice } from "./paths";
-import { type Request, RequestBook } from "./requests";
+import { type RequestOptions, RequestWriter } from "./request-writer";
 import { isEmpty, Roster } from "./roster";
 import type { ClientSettings } from "./settings";
 
@@ -44,14 +43,6 @@ const MAIL_READ_MS = 200;
  */
 type Phase = "idle" | "credential" | "waiting" | "opening" | "handshake" | "open" | "closed";
 
-/** What may go with a request. */
-export interface RequestOptions {
-  /** About what it takes on the wire. */
-  readonly sizeBytes?: number;
-  /** Left out it is the settings'; null is no end. */
-  readonly timeoutMs?: number | null;
-}
-
 /**
  * One session of one client. Not reusable once closed.
  *
@@ -60,28 +51,18 @@ export interface RequestOptions {
  */
 export class ClientSession {
   private readonly settings: ClientSettings;
-  private readonly jitter: () => number;
   private readonly credential: Credential;
   private readonly choice: TransportChoice;
-  private readonly requests: RequestBook;
+  private readonly attempts: Attempts;
+  private readonly writer: RequestWriter;
   private phase: Phase = "idle";
   private current: State = stateNamed("idle");
   private welcome: ConnectedFrame | undefined;
   private token: string;
-  private lastId = 0;
   private connectId = 0;
-  private attempt = 0;
-  private renewHandle = 0;
   /** Those of the last update that was acknowledged. */
   private attributes: Readonly<Record<string, unknown>> | undefined;
-  // Times; each has a meaning only in the phases that use it.
-  private retryAt = 0;
-  private attemptEndsAt = 0;
-  private giveUpAt: number | undefined;
-  private stableAt = 0;
   private keepalive = new Keepalive(0, 0, 0);
-  private pace = new Pace(1, 0);
-  private lossyPace = new Pace(1, 0);
   // Outputs.
   private outgoing: ClientFrame[] = [];
   private actions: Action[] = [];
@@ -95,12 +76,17 @@ export class ClientSession {
   /** `jitter` gives numbers in [0, 1). */
   constructor(settings: ClientSettings, jitter: () => number) {
     this.settings = settings;
-    this.jitter = jitter;
     this.credential = new Credential(settings.connect.api_key);
     this.choice = new TransportChoice(settings.transports);
     this.cursors = new Cursors(settings.connect.resume);
     this.token = settings.connect.resume?.token ?? "";
-    this.requests = new RequestBook(settings.maxRequests, settings.maxRequestBytes);
+    this.attempts = new Attempts(settings, jitter);
+    this.writer = new RequestWriter(
+      settings,
+      this.credential,
+      (frame, now) => this.send(frame, now),
+      (event) => this.happened.push(event),
+    );
   }
 
   // --- what can be asked ---------------------------------------------------------------------------------
@@ -117,12 +103,12 @@ export class ClientSession {
 
   /** How many requests have no outcome yet. */
   get openRequests(): number {
-    return this.requests.size;
+    return this.writer.size;
   }
 
   /** How many of them wait to be sent. */
   get queuedRequests(): number {
-    return this.requests.queued;
+    return this.writer.queued;
   }
 
   /** What proves that a later connect is the same client; empty before the first `connected`. */
@@ -153,13 +139,13 @@ export class ClientSession {
 
   /** When `tick` is to be called at the latest; `undefined`: there is no need to. */
   deadline(): number | undefined {
-    const times = [this.requests.nextExpiryMs, this.credential.fetchAt];
-    if (!["idle", "closed", "open"].includes(this.phase)) times.push(this.giveUpAt);
-    if (this.phase === "waiting") times.push(this.retryAt);
-    else if (this.phase === "opening" || this.phase === "handshake") times.push(this.attemptEndsAt);
+    const times = [this.writer.nextExpiryMs, this.credential.fetchAt];
+    if (!["idle", "closed", "open"].includes(this.phase)) times.push(this.attempts.giveUpAt);
+    if (this.phase === "waiting") times.push(this.attempts.retryAt);
+    else if (this.phase === "opening" || this.phase === "handshake") times.push(this.attempts.endsAt);
     else if (this.phase === "open") {
       times.push(this.keepalive.pingAt, this.keepalive.silentAt);
-      if (this.requests.queued > 0) times.push(this.pace.readyAt);
+      if (this.writer.queued > 0) times.push(this.writer.readyAt);
     }
     const known = times.filter((time) => time !== undefined);
     return known.length > 0 ? Math.min(...known) : undefined;
@@ -172,7 +158,7 @@ export class ClientSession {
     if (this.phase !== "idle") {
       throw new ProtocolError("closed", "A session is started once; make a new one.");
     }
-    if (this.settings.giveUpAfterMs !== null) this.giveUpAt = now + this.settings.giveUpAfterMs;
+    this.attempts.begin(now);
     this.tell(stateNamed("connecting"));
     if (this.credential.apiKey === "" && this.settings.canRenew) {
       this.phase = "credential";
@@ -187,9 +173,7 @@ export class ClientSession {
    */
   request(frame: ClientFrame, now: number, options: RequestOptions = {}): number {
     if (this.phase === "closed") throw new ProtocolError("closed");
-    const timeoutMs = options.timeoutMs === undefined ? this.settings.requestTimeoutMs : options.timeoutMs;
-    const expiresMs = timeoutMs === null ? undefined : now + timeoutMs;
-    const handle = this.requests.add(frame, options.sizeBytes ?? 0, expiresMs);
+    const handle = this.writer.add(frame, now, options);
     this.writeRequests(now);
     return handle;
   }
@@ -200,16 +184,12 @@ export class ClientSession {
    * That is so when there is no connection, or when more is sent than the server takes.
    */
   sendLossy(frame: SendFrame, now: number): boolean {
-    if (this.phase !== "open" || !this.lossyPace.take(now)) return false;
-    const { id: _, ...unasked } = frame;
-    this.send(unasked, now);
-    return true;
+    return this.phase === "open" && this.writer.writeLossy(frame, now);
   }
 
   /** A request that was given out to be sent under this id cannot be sent: it fails. */
   withdraw(requestId: number, error: ErrorFrame): void {
-    const request = this.requests.answered(requestId);
-    if (request) this.fail(request, error);
+    this.writer.withdraw(requestId, error);
   }
 
   /** A new credential; asked for by `FetchCredential`, or of the user's own accord. */
@@ -217,17 +197,14 @@ export class ClientSession {
     this.credential.renewed(apiKey);
     if (this.phase === "credential") this.open(now);
     else if (this.phase === "open") {
-      if (this.renewHandle === 0) {
-        const expires = now + this.settings.requestTimeoutMs;
-        this.renewHandle = this.requests.add({ op: "renew", id: 1, api_key: apiKey }, 0, expires);
-      }
+      this.writer.askRenewal(apiKey, now);
       this.writeRequests(now);
     }
   }
 
   /** There is no new credential: asks again after a while if the error says so, else ends or goes on. */
   renewFailed(error: ErrorFrame, now: number): void {
-    const delay = this.delay(this.credential.failures, error);
+    const delay = this.attempts.delay(this.credential.failures, error);
     this.credential.failed();
     if (this.phase === "closed") return;
     if (error.is_retryable) {
@@ -261,7 +238,7 @@ export class ClientSession {
   transportOpened(now: number): void {
     if (this.phase !== "opening") return;
     this.phase = "handshake";
-    this.connectId = this.nextId();
+    this.connectId = this.writer.nextId();
     const resume = this.token ? this.cursors.resume(this.token) : null;
     const connect = { ...this.settings.connect, ...(this.attributes && { attributes: this.attributes }) };
     const { apiKey } = this.credential;
@@ -302,7 +279,7 @@ export class ClientSession {
 
   /** Does what is due; may be called at any time. */
   tick(now: number): void {
-    for (const late of this.requests.expired(now)) this.fail(late, failure("timeout"));
+    this.writer.expire(now);
     if (this.phase === "open") this.tickOpen(now);
     else if (this.phase !== "idle" && this.phase !== "closed") this.tickConnecting(now);
     this.fetchCredential(this.credential.fetchAt, now);
@@ -316,7 +293,7 @@ export class ClientSession {
 
   private open(now: number): void {
     this.phase = "opening";
-    this.attemptEndsAt = now + this.settings.attemptTimeoutMs;
+    this.attempts.opened(now);
     if (this.current.name === "reconnecting" && this.current.retry_in_ms > 0) {
       this.tell({ ...this.current, retry_in_ms: 0 });
     }
@@ -330,13 +307,14 @@ export class ClientSession {
 
   private tickConnecting(now: number): void {
     const isTrying = this.phase === "opening" || this.phase === "handshake";
-    if (this.giveUpAt !== undefined && now >= this.giveUpAt) {
+    const { giveUpAt, retryAt, endsAt } = this.attempts;
+    if (giveUpAt !== undefined && now >= giveUpAt) {
       if (isTrying)
         this.actions.push({ do: "close_transport", close_code: NORMAL_CLOSURE, reason: "gave up" });
       const last = this.current.why ? ` The last attempt: ${this.current.why}` : "";
       this.end(failure("connect_failed", `The server could not be reached in time.${last}`));
-    } else if (this.phase === "waiting" && now >= this.retryAt) this.open(now);
-    else if (isTrying && now >= this.attemptEndsAt) {
+    } else if (this.phase === "waiting" && now >= retryAt) this.open(now);
+    else if (isTrying && now >= endsAt) {
       this.dropTransport("timeout", now, "The server did not answer in time.");
     }
   }
@@ -350,17 +328,10 @@ export class ClientSession {
   /** After a loss: waits, then opens again. `died`: before the server had answered. */
   private reconnect(error: ErrorFrame, now: number, died: boolean): void {
     if (died) this.choice.died();
-    else if (this.phase === "open" && now >= this.stableAt) this.attempt = 0;
+    const wasOpen = this.phase === "open";
     this.outgoing = [];
     this.phase = "waiting";
-    const delay = this.delay(this.attempt, error);
-    this.attempt += 1;
-    this.retryAt = now + delay;
-    this.tellReconnecting(delay, error);
-  }
-
-  private delay(attempt: number, error: ErrorFrame): number {
-    return error.retry_after_ms ?? reconnectDelayMs(attempt, this.jitter());
+    this.tellReconnecting(this.attempts.lost(error, now, wasOpen), error);
   }
 
   private receiveInHandshake(frame: ServerFrame, now: number): void {
@@ -397,7 +368,7 @@ export class ClientSession {
       this.outgoing = [];
       // The first new key is asked for at once; if that is refused, too, not in a hot loop.
       const { refusals } = this.credential;
-      const delay = refusals > 0 ? this.delay(refusals, error) : 0;
+      const delay = refusals > 0 ? this.attempts.delay(refusals, error) : 0;
       this.credential.refusals += 1;
       this.phase = "credential";
       this.fetchCredential(now + delay, now);
@@ -414,20 +385,14 @@ export class ClientSession {
       live: (before !== undefined || this.cursors.liveEpoch !== "") && !frame.live_recovered,
     };
     this.phase = "open";
-    this.giveUpAt = undefined;
+    this.attempts.joined(now);
     this.credential.refusals = 0;
     this.welcome = frame;
     this.token = frame.resume_token;
-    this.lastId = Math.max(this.lastId, frame.received_id);
-    this.stableAt = now + this.settings.stableAfterMs;
     this.cursors.joined(frame);
     this.roster.list(frame.members);
     this.keepalive = new Keepalive(frame.ping_interval_ms, frame.silence_timeout_ms, now);
-    if (before?.session_id !== frame.session_id || frame.limits.send_rate_per_s !== this.pace.ratePerS) {
-      this.pace = new Pace(frame.limits.send_rate_per_s, now);
-      this.lossyPace = new Pace(frame.limits.lossy_rate_per_s, now);
-    }
-    this.requests.writeAgain(frame.live_recovered ? frame.received_id : 0);
+    this.writer.joined(frame, now, before?.session_id === frame.session_id);
     this.tellJoined(frame, before, missed);
     this.writeRequests(now);
   }
@@ -512,7 +477,7 @@ export class ClientSession {
 
   private reset(frame: ResetFrame, now: number): void {
     this.cursors.reset(frame);
-    this.requests.writeAgain(0);
+    this.writer.writeAllAgain();
     this.happened.push({ event: "gap", durable: false, live: true });
     if (this.welcome && frame.members) {
       this.replaceRoster(frame.members, new Set([this.welcome.session_id]));
@@ -529,27 +494,11 @@ export class ClientSession {
   }
 
   private answered(frame: Reply | ErrorFrame): void {
-    const request = frame.id === undefined ? undefined : this.requests.answered(frame.id);
-    if (frame.op === "error") {
-      if (request) this.fail(request, frame);
-      else if (frame.id === undefined) this.happened.push({ event: "trouble", error: frame });
-      return;
-    }
-    if (!request) return;
-    if (frame.op === "ack" && request.frame.op === "send" && frame.offset !== undefined) {
-      this.cursors.acked(frame.offset);
-    }
+    const request = this.writer.answered(frame);
+    if (!request || frame.op !== "ack") return;
+    if (request.frame.op === "send" && frame.offset !== undefined) this.cursors.acked(frame.offset);
     // A session that begins anew begins with them.
-    if (frame.op === "ack" && request.frame.op === "update") this.attributes = request.frame.attributes;
-    if (request.handle === this.renewHandle) this.renewHandle = 0;
-    else this.happened.push({ event: "done", handle: request.handle, reply: frame });
-  }
-
-  private fail(request: Request, error: ErrorFrame): void {
-    if (request.handle === this.renewHandle) {
-      this.renewHandle = 0;
-      this.happened.push({ event: "trouble", error });
-    } else this.happened.push({ event: "failed", handle: request.handle, error });
+    if (request.frame.op === "update") this.attributes = request.frame.attributes;
   }
 
   private noteLock(isLocked: boolean): void {
@@ -566,36 +515,13 @@ export class ClientSession {
 
   // --- inside: sending -----------------------------------------------------------------------------------
 
-  private nextId(): number {
-    this.lastId += 1;
-    return this.lastId;
-  }
-
   private send(frame: ClientFrame, now: number): void {
     this.outgoing.push(frame);
     this.keepalive.sent(now);
   }
 
   private writeRequests(now: number): void {
-    if (this.phase !== "open" || !this.welcome) return;
-    const limit = this.welcome.limits.frame_bytes;
-    for (;;) {
-      const request = this.requests.firstQueued();
-      if (!request) return;
-      if (request.sizeBytes > limit) {
-        this.requests.drop(request);
-        const text = `${request.sizeBytes} bytes; the server takes at most ${limit} in one frame.`;
-        this.fail(request, failure("too_large", text));
-        continue;
-      }
-      if (!this.pace.take(now)) return;
-      const id = this.nextId();
-      // A newer key may have come while the request waited.
-      const frame =
-        request.frame.op === "renew" ? { ...request.frame, api_key: this.credential.apiKey } : request.frame;
-      this.requests.written(id);
-      this.send({ ...frame, id } as ClientFrame, now);
-    }
+    if (this.phase === "open" && this.welcome) this.writer.write(now, this.welcome);
   }
 
   // --- inside: states ------------------------------------------------------------------------------------
@@ -613,12 +539,8 @@ export class ClientSession {
   private end(error: ErrorFrame): void {
     this.phase = "closed";
     this.credential.fetchAt = undefined;
-    this.giveUpAt = undefined;
-    for (const request of this.requests.takeAll()) {
-      if (request.handle === this.renewHandle) continue;
-      const text = `Closed before the outcome was known: ${error.message}`;
-      this.happened.push({ event: "failed", handle: request.handle, error: failure("closed", text) });
-    }
+    this.attempts.giveUpAt = undefined;
+    this.writer.end(error);
     this.tell(stateOf(error, "closed"));
   }
 }
