@@ -1,19 +1,19 @@
 """
 The part of one member in the group: entering, the way of the mode that holds, and moving to another meanwhile.
 
-Owns the present way to the others, the one that is being built beside it, and those that are being given up. Never
-decides which mode holds (the server does), and never looks into a message (`peer_port`).
+Owns the present way to the others and the one that is being built beside it (those that were given up are with
+`retiring_ways`). Never decides which mode holds (the server does), and never looks into a message (`peer_port`).
 
 A mode that is proposed is built beside the present one; when it reaches everybody, the server is told. When the new
 mode holds, every peer is moved to it, and what a peer has not acknowledged goes there once more; the old way still
-takes in what comes, until nothing more can, or `RETIRE_S` have passed.
+takes in what comes, until nothing more can.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Struct
@@ -33,19 +33,20 @@ from peerbus.client.webrtc.group_follower import (
     Left,
     Proposed,
 )
+from peerbus.client.webrtc.group_speech import GroupSpeech
 from peerbus.client.webrtc.host_frames import HOST_ROLE
+from peerbus.client.webrtc.mode_switch import ModeSwitch
 from peerbus.client.webrtc.peer_port import PeerPort
 from peerbus.client.webrtc.relay_way import RelayWay
+from peerbus.client.webrtc.retiring_ways import RetiringWays
 from peerbus.client.webrtc.ways import Way, WayEvents
 from peerbus.protocol.groups import (
     GROUP_AGENT,
-    PROPOSAL_MS,
     READY_WITHIN_MS,
     Enter,
     Exit,
     GroupMember,
     GroupProposal,
-    GroupRequest,
     GroupSignal,
     GroupState,
     Mode,
@@ -58,19 +59,14 @@ from peerbus.protocol.groups import (
     Veto,
     WantedMode,
 )
-from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.session.outputs import Gap
 
 PeerState: TypeAlias = Literal["connecting", "connected", "carried", "left"]
 """How a peer is reached: not yet, by the mode's way, by signaling in its place, or not any more."""
 
-RETIRE_S: Final = 5.0
 CARRIED_MODES: Final[frozenset[Mode]] = frozenset({"mesh", "datachannel"})
 """What these are for the relay can do in their place; it is neither a host nor does it take media."""
-_LINGER_S: Final = 1.0
 _ENTER_AGAIN_S: Final = 1.0
-_SWITCH_S: Final = PROPOSAL_MS / 1000 + 4.0
-"""After so long nothing is heard of a proposal any more."""
 
 
 class GroupEvents(Struct, frozen=True, kw_only=True):
@@ -87,14 +83,6 @@ class GroupEvents(Struct, frozen=True, kw_only=True):
     on_told: Callable[[GroupState, bool], None]
     """The server said all of this anew; and whether something that it said before may have been missed."""
     on_error: Callable[[Exception], None]
-
-
-class _Retiring(Struct, eq=False):
-    """A way that was given up, and still takes in what comes."""
-
-    way: Way
-    awaited: set[str]
-    """Who has not said yet that nothing more comes by it."""
 
 
 class _Proposal(Struct, frozen=True):
@@ -129,11 +117,10 @@ class PeerGroup:
         self._proposal: _Proposal | None = None
         self._is_ready_told = False
         self._veto_timer: asyncio.TimerHandle | None = None
-        self._retiring: Final[list[_Retiring]] = []
+        self._retiring: Final = RetiringWays(port, self._assign)
         self._states: Final[dict[str, PeerState]] = {}
-        self._switching: Outcome[None] | None = None
-        self._switch_to: Mode | None = None
-        self._switch_term = 0
+        self._speech: Final = GroupSpeech(agent)
+        self._switch: Final = ModeSwitch(events.on_error)
         self._has_media = False
         self._is_over = False
         self._is_assigning = False
@@ -141,7 +128,6 @@ class PeerGroup:
         self._leaving: Final[set[str]] = set()
         """Who has left while what it sent may still come, in the host's order."""
         self._strangers: Final[set[str]] = set()
-        self._tasks: Final[set[asyncio.Task[Any]]] = set()
         self._again: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         agent.add_listener("signal", self._signal_came)
@@ -187,7 +173,7 @@ class PeerGroup:
             has_media=self._has_media,
             seen=UNSET if seen is None else seen,
         )
-        self._request(request).add_done_callback(self._enter_answered)
+        self._speech.ask(request).add_done_callback(self._enter_answered)
 
     def tell_media(self, has_media: bool) -> None:
         """Whether this member publishes."""
@@ -205,7 +191,7 @@ class PeerGroup:
     def leave(self) -> None:
         """Tells the server."""
         if self._agent.is_connected and self.follower.state is not None:
-            self._tell(Exit())
+            self._speech.tell(Exit())
 
     def end(self) -> None:
         """Follows nothing any more; `close` ends what is left."""
@@ -223,17 +209,16 @@ class PeerGroup:
         ):
             if listener in self._agent.listeners(event):
                 self._agent.remove_listener(event, listener)
-        self._settle_switch(PeerbusError(ErrorCode.CLOSED, "The call is over."), is_expected=True)
+        self._switch.end()
 
     async def close(self) -> None:
         """No way is left."""
         ways = self._all_ways()
         self._way = self._proposal = None
-        self._retiring.clear()
+        self._retiring.forget()
         for way in ways:
             await way.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._retiring.wait()
 
     # --- modes --------------------------------------------------------------------------------------------------
 
@@ -244,30 +229,19 @@ class PeerGroup:
         Raises `PeerbusError`: `not_supported`, `proposal_pending`, `stale_term`, `timeout`, … or, when it was rolled
         back, `timeout` or `not_supported` with `details.why` (`vetoed`, `host_left`, …) and `details.by`.
         """
-        outcome: Outcome[None] = Outcome(self._events.on_error)
+        switch, term = self._switch, self.term
         if self.follower.state is None:
-            outcome.fail(PeerbusError(ErrorCode.NOT_FOUND, "This helper is in no group yet."))
-            return outcome
+            return switch.refused(PeerbusError(ErrorCode.NOT_FOUND, "This helper is in no group yet."))
         if mode == self.mode and not self.follower.state.is_auto:
-            outcome.succeed(None)
-            return outcome
-        if self._switching is not None and not self._switching.done():
-            outcome.fail(PeerbusError(ErrorCode.PROPOSAL_PENDING))
-            return outcome
-        self._switching = outcome
-        self._switch_to = None if mode == "auto" or mode == self.mode else mode
-        self._switch_term = self.term
-        self._request(Propose(mode=mode, term=self.term)).add_done_callback(self._proposal_answered)
-        asyncio.get_running_loop().call_later(_SWITCH_S, self._switch_timed_out, outcome)
+            return switch.needless()
+        if switch.is_under_way:
+            return switch.refused(PeerbusError(ErrorCode.PROPOSAL_PENDING))
+        to: Mode | None = None if mode == "auto" or mode == self.mode else mode
+        outcome = switch.begin(to, term)
+        self._speech.ask(Propose(mode=mode, term=term)).add_done_callback(self._proposal_answered)
         return outcome
 
     # --- inside: the server's word ------------------------------------------------------------------------------
-
-    def _request(self, request: GroupRequest) -> Outcome[Ack]:
-        content = msgspec.to_builtins(request)
-        return self._agent.send_message(
-            {"content": content}, type=SIGNAL_TYPE, to=[GROUP_AGENT], delivery="live"
-        )
 
     def _enter_answered(self, answer: asyncio.Future[Ack]) -> None:
         error = None if answer.cancelled() else answer.exception()
@@ -287,25 +261,8 @@ class PeerGroup:
 
     def _proposal_answered(self, answer: asyncio.Future[Ack]) -> None:
         error = None if answer.cancelled() else answer.exception()
-        if isinstance(error, PeerbusError):
-            self._settle_switch(error)
-        elif self._switch_to is None:
-            self._settle_switch(None)
-
-    def _switch_timed_out(self, outcome: Outcome[None]) -> None:
-        if outcome is self._switching and not outcome.done():
-            self._settle_switch(
-                PeerbusError(ErrorCode.TIMEOUT, "Nothing was heard of the proposal any more.")
-            )
-
-    def _settle_switch(self, error: PeerbusError | None, *, is_expected: bool = False) -> None:
-        outcome, self._switching = self._switching, None
-        if outcome is None:
-            return
-        if error is None:
-            outcome.succeed(None)
-        else:
-            outcome.fail(error, is_expected=is_expected)
+        if error is None or isinstance(error, PeerbusError):
+            self._switch.answered(error)
 
     def _signal_came(self, message: Message) -> None:
         if message.sender != GROUP_AGENT or self._is_over:
@@ -357,8 +314,7 @@ class PeerGroup:
         if isinstance(change, Left):
             self._lose(change.member.identity)
             self._strangers.discard(change.member.identity)
-            for retiring in self._retiring:
-                retiring.awaited.discard(change.member.identity)
+            self._retiring.left(change.member.identity)
             self._become(change.member, "left")
         elif isinstance(change, Joined):
             self._become(change.member, "connecting")
@@ -404,13 +360,7 @@ class PeerGroup:
     def _way_for(self, mode: Mode) -> Way:
         if mode == "relay":
             return self._relay
-        for retiring in self._retiring:
-            if retiring.way.mode == mode:
-                # Two ways of one mode would take each other's signals for their own.
-                self._retiring.remove(retiring)
-                retiring.way.revive()
-                return retiring.way
-        return self._make_way(mode, self._way_events())
+        return self._retiring.take_back(mode) or self._make_way(mode, self._way_events())
 
     def _too_late(self, term: int) -> None:
         """Who is not reached by then is carried by the relay, if that may be, or the mode is refused."""
@@ -425,11 +375,11 @@ class PeerGroup:
 
     def _tell_veto(self, term: int, reason: str) -> None:
         self._is_ready_told = True
-        self._tell(Veto(term=term, reason=reason[:200]))
+        self._speech.tell(Veto(term=term, reason=reason[:200]))
 
     def _tell_ready(self, term: int) -> None:
         self._is_ready_told = True
-        self._tell(Ready(term=term))
+        self._speech.tell(Ready(term=term))
 
     def _check_ready(self) -> None:
         proposal = self._proposal
@@ -464,21 +414,15 @@ class PeerGroup:
             if old is not None:
                 self._retire(old, tuple(self.follower.others))
             self._events.on_mode(change.mode, change.reason)
-        if change.mode == self._switch_to or change.term > self._switch_term:
-            is_wanted = self._switch_to in (None, change.mode)
-            other = PeerbusError(ErrorCode.STALE_TERM, f"The group went to {change.mode} meanwhile.")
-            self._settle_switch(None if is_wanted else other)
+        self._switch.holds(change.mode, change.term)
 
     def _roll_back(self, change: Ended) -> None:
         proposal, self._proposal = self._proposal, None
         self._stop_veto()
         if proposal is not None:
             self._retire(proposal.way, ())
-        if change.why is not None and change.why.mode == self._switch_to:
-            details = {} if change.why.by is UNSET else {"by": change.why.by}
-            text = f"The mode {change.why.mode} was rolled back: {change.why.reason}."
-            code = ErrorCode.TIMEOUT if change.why.code == "timeout" else ErrorCode.NOT_SUPPORTED
-            self._settle_switch(PeerbusError(code, text, details={**details, "why": change.why.code}))
+        if change.why is not None:
+            self._switch.rolled_back(change.why)
 
     def _stop_veto(self) -> None:
         if self._veto_timer is not None:
@@ -499,7 +443,7 @@ class PeerGroup:
         ways: list[Way] = [self._relay]
         also = [self._way, None if self._proposal is None else self._proposal.way]
         ways += [way for way in also if way is not None and way not in ways]
-        return ways + [retiring.way for retiring in self._retiring if retiring.way not in ways]
+        return ways + [way for way in self._retiring if way not in ways]
 
     def frame_came(self, sender: str, frame: bytes) -> None:
         """A frame came, by any way."""
@@ -537,7 +481,7 @@ class PeerGroup:
 
     def _best(self, peer: str) -> tuple[Way | None, str | None]:
         assert self._way is not None
-        ways: list[Way] = [self._way, *(retiring.way for retiring in self._retiring if retiring.awaited)]
+        ways = [self._way, *self._retiring.awaited]
         if self._carry and not self._way.can_carry(peer):
             ways.append(self._relay)
         for way in ways:
@@ -557,64 +501,23 @@ class PeerGroup:
 
     def report(self, peer: str, is_reachable: bool) -> None:
         """A direct link can't be made, or can again."""
-        self._tell(Report(peer=peer, is_reachable=is_reachable))
+        self._speech.tell(Report(peer=peer, is_reachable=is_reachable))
 
     def renew(self, term: int) -> None:
         """The host works."""
-        self._tell_lossy(RenewHost(term=term))
+        self._speech.tell_lossy(RenewHost(term=term))
 
     def unheard(self, term: int) -> None:
         """The host seems not to."""
-        self._tell_lossy(Unheard(term=term))
-
-    def _tell_lossy(self, request: GroupRequest) -> None:
-        if self._agent.is_connected:
-            content = msgspec.to_builtins(request)
-            told = self._agent.send_message(
-                {"content": content}, type=SIGNAL_TYPE, to=[GROUP_AGENT], delivery="lossy"
-            )
-            told.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
-
-    def _tell(self, request: GroupRequest) -> None:
-        """What needs no answer: if it comes too late, nothing is lost by it."""
-        self._request(request).add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+        self._speech.tell_lossy(Unheard(term=term))
 
     def flushed(self, peer: str) -> None:
         """A peer says that nothing more comes by a way that it has given up."""
-        for retiring in list(self._retiring):
-            retiring.awaited.discard(peer)
-            self._reap(retiring)
+        self._retiring.flushed(peer)
 
     def _retire(self, way: Way, peers: Sequence[str]) -> None:
-        if way is self._relay:
-            return
-        way.retire()
-        retiring = _Retiring(way, set(peers))
-        self._retiring.append(retiring)
-        loop = asyncio.get_running_loop()
-        loop.call_later(RETIRE_S, self._end_retiring, retiring)
-        # Not before everybody was moved to the new way: the last frame on this one says that it was.
-        loop.call_soon(self._flush, retiring)
-
-    def _flush(self, retiring: _Retiring) -> None:
-        self._port.flush(
-            retiring.way, [peer for peer in retiring.awaited if self._port.way_of(peer) is not retiring.way]
-        )
-        self._reap(retiring)
-
-    def _reap(self, retiring: _Retiring) -> None:
-        """Ends a way by which nothing more comes; pictures that come another way now had the time for a keyframe."""
-        if not retiring.awaited:
-            asyncio.get_running_loop().call_later(_LINGER_S, self._end_retiring, retiring)
-
-    def _end_retiring(self, retiring: _Retiring) -> None:
-        if retiring in self._retiring:
-            self._retiring.remove(retiring)
-            retiring.awaited.clear()
-            task = asyncio.create_task(retiring.way.close(), name="peerbus-way-close")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            self._assign()
+        if way is not self._relay:
+            self._retiring.retire(way, peers)
 
 
 def error_of(code: str, message: str) -> PeerbusError:
