@@ -169,6 +169,12 @@ class Groups:
         if isinstance(request, RenewHost):
             try:
                 group.renew(identity, request.term, is_answered=is_answered, now_ms=now_ms)
+            except ProtocolError:
+                if is_answered:
+                    raise
+                # Nobody waits for an answer, and an error would be nobody's: what holds is said instead.
+                if not group.has_news:
+                    self._push([member], group.state(now_ms), now_ms)
             finally:
                 # Else nothing follows from it, now or earlier than before.
                 if group.has_news:

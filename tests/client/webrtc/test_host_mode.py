@@ -11,6 +11,7 @@ import pytest
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.webrtc.host_frames import (
     HOST_ROLE,
+    Ack,
     Alive,
     EntryMessage,
     Hello,
@@ -27,7 +28,15 @@ from peerbus.client.webrtc.host_frames import (
     join,
 )
 from peerbus.client.webrtc.host_mode import HostMode
-from peerbus.client.webrtc.host_record import FrameCame, HostMessage, HostView, Transmit, Unheard
+from peerbus.client.webrtc.host_record import (
+    REPLAY_ENTRIES_MAX,
+    Bad,
+    FrameCame,
+    HostMessage,
+    HostView,
+    Transmit,
+    Unheard,
+)
 from peerbus.client.webrtc.peer_frames import encode_mark, encode_reliable, form_of
 from tests.support.host_transcripts import FILE, play
 
@@ -205,3 +214,34 @@ def test_a_silent_host_is_told_of_and_a_working_one_says_something_all_the_time(
     beats = [at for at in range(2_010, 4_010, 10) if Alive(7) in said(ann, at)]
     assert len(beats) >= 19
     assert max(later - one for one, later in pairwise(beats)) <= 110
+
+
+def test_what_came_after_a_state_that_is_never_set_again_is_kept_up_to_a_bound() -> None:
+    ann = mode_at("ann", HostView(version=1, term=7, host="ann", successor=None, members={"ann": 1}))
+    ann.tick(2_000)
+    ann.set_state({}, 2_000)
+    told = []
+    now_ms = 2_000
+    for seq in range(1, REPLAY_ENTRIES_MAX + 1_009):
+        ann.submit((HOST_ROLE,), encode_reliable(9, seq, None, 0, b"\xc0"), now_ms)
+        if seq % 100 == 0:
+            now_ms += 250
+            ann.tick(now_ms)
+            while outputs := ann.take(now_ms):
+                told += [one for one in outputs if isinstance(one, Bad)]
+    assert [one.error.code for one in told] == [ErrorCode.QUEUE_FULL]
+    assert REPLAY_ENTRIES_MAX / 2 < len(ann._record.log) <= REPLAY_ENTRIES_MAX
+    ann.set_state({}, now_ms)
+    ann.tick(now_ms + 250)
+    assert len(ann._record.log) == 0
+
+
+def test_a_member_that_never_comes_does_not_make_the_host_keep_everything() -> None:
+    ann = mode_at("ann", view(1, "ann", 7))
+    ann.tick(2_000)
+    ann.receive("bob", join([encode(Hello(7, 1, 0, 0, 0, 0))])[0], 2_001)
+    for seq, now_ms in enumerate(range(2_010, 62_010, 100), 1):
+        ann.submit(("bob", "cyd"), encode_reliable(9, seq, None, 0, b"\xc0"), now_ms)
+        last = max((one.n for one in said(ann, now_ms) if isinstance(one, EntryMessage)), default=0)
+        ann.receive("bob", join([encode(Ack(7, last))])[0], now_ms)
+    assert len(ann._record.log) <= 310

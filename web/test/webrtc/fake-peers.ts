@@ -302,6 +302,10 @@ export class FakeCallWorld extends FakeWorld implements CallEnvironment {
     return peer as unknown as RTCPeerConnection;
   }
 
+  soon(callback: () => void): void {
+    queueMicrotask(callback);
+  }
+
   startMetronome(): () => void {
     return () => undefined;
   }

@@ -22,6 +22,9 @@ from peerbus.protocol.groups import HOST_RENEW_MS, HOST_TTL_MS
 __all__ = ["HOST_RENEW_MS", "HOST_TTL_MS"]
 
 _BASES_MAX: Final = 16
+REPLAY_ENTRIES_MAX: Final = 8_192
+REPLAY_BYTES_MAX: Final = 4 * 1_048_576
+"""How much is kept for a new host beyond what everybody has: messages to the host since its state was set last."""
 
 
 class HostView(Struct, frozen=True, kw_only=True):
@@ -145,6 +148,8 @@ class HostRecord:
         """The version of the group that the last marker told."""
         self.paths = 0
         """How many times the way to all others began anew."""
+        self.forgotten = 0
+        """How many messages to the host were dropped that came after its last state."""
         self.stale = 0
         """How many messages of an older term were refused."""
         self.outputs: list[Output] = []
@@ -226,6 +231,22 @@ class HostRecord:
                 if frame is not None:
                     note_done(self.done, entry.sender, frame, is_role=is_role(entry))
         self.log.keep(lambda entry: entry.n > self.stable or (entry.is_for_host and entry.n >= floor))
+        self._bound_replay()
+
+    def _bound_replay(self) -> None:
+        """An application that sets its state once and never again has no claim to all that came since."""
+        kept = list(self.log.between(0, self.stable))
+        size = sum(len(entry.frame) for entry in kept)
+        if len(kept) <= REPLAY_ENTRIES_MAX and size <= REPLAY_BYTES_MAX:
+            return
+        # A quarter more than has to, so that this is not done for each message.
+        entries, first = len(kept), 0
+        while entries > REPLAY_ENTRIES_MAX * 3 // 4 or size > REPLAY_BYTES_MAX * 3 // 4:
+            size -= len(kept[first].frame)
+            entries, first = entries - 1, first + 1
+        low = kept[first].n if first < len(kept) else self.stable + 1
+        self.log.keep(lambda entry: entry.n >= low)
+        self.forgotten += first
 
     def take_snapshot(self, snapshot: Snapshot) -> None:
         """Keeps it if it is the newest."""

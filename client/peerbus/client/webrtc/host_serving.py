@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from peerbus.client.errors import PeerbusError
+from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.webrtc import peer_frames
 from peerbus.client.webrtc.host_frames import (
     HOST_ROLE,
@@ -58,6 +58,8 @@ KNOWN_MS: Final = 200
 """How often guests are told what everybody has."""
 GONE_MS: Final = 3_000
 """How long a frame is kept for a recipient that the host does not know, or not yet."""
+ABSENT_MS: Final = 30_000
+"""Likewise for a member that has no link to the host."""
 STALL_MS: Final = 1_000
 """After how much silence of the successor the server is told."""
 LINK_MS: Final = 3_000
@@ -90,6 +92,8 @@ class Serving:
         self._applied = 0
         self._replays = False
         self._versions = 0
+        self._warned = -1
+        """The version of the state that was found too old."""
         self._alive_due_ms = now_ms + HOST_ALIVE_MS
         self._known_due_ms = now_ms + KNOWN_MS
         self._known = (0, 0)
@@ -399,7 +403,17 @@ class Serving:
         if (stable, self._taken) != self._known:
             self._known = (stable, self._taken)
             record.prune()
+            self._tell_forgotten()
             self._guests.say_to_all(encode(Known(self.term, stable, self._taken)))
+
+    def _tell_forgotten(self) -> None:
+        """Once for a state."""
+        record = self._record
+        if record.forgotten and self._warned != self._versions:
+            self._warned = self._versions
+            text = "The state was set too long ago: a new host would not be given all messages since then."
+            record.outputs.append(Bad(record.identity, PeerbusError(ErrorCode.QUEUE_FULL, text)))
+        record.forgotten = 0
 
     def _has(self, peer: str, entry: Entry, now_ms: int) -> bool:
         if peer in (self._record.identity, HOST_ROLE):
@@ -407,7 +421,9 @@ class Serving:
         guest = self._guests.get(peer)
         if guest is not None:
             return guest.acked >= entry.n
-        return peer not in self._view.members and now_ms >= entry.at_ms + GONE_MS
+        # Who can't come to the host gets it from the sender, which keeps it.
+        wait_ms = ABSENT_MS if peer in self._view.members else GONE_MS
+        return now_ms >= entry.at_ms + wait_ms
 
     def _push_states(self, now_ms: int) -> None:
         self._guests.push_states(self._view.successor, now_ms)

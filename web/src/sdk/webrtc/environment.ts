@@ -11,6 +11,8 @@ import { browserFrameWorkerMaker, type FrameWorkerMaker } from "./frame-worker";
 import { browserMetronomeMaker, type MetronomeMaker } from "./host-metronome";
 
 export interface CallEnvironment extends Platform, FrameWorkerMaker, MetronomeMaker {
+  /** Calls after what has come in already; in hidden pages, too. */
+  soon(callback: () => void): void;
   /** An id that nobody has used. */
   newId(): string;
   /** Whether peer connections can be opened at all. */
@@ -26,6 +28,7 @@ export const browserCallEnvironment: CallEnvironment = {
   ...browserPlatform,
   ...browserFrameWorkerMaker,
   ...browserMetronomeMaker,
+  soon: makeSoon(),
   newId: () => toHex(randomBytes(8)),
   get hasPeerConnections() {
     return typeof RTCPeerConnection !== "undefined";
@@ -43,3 +46,17 @@ export const browserCallEnvironment: CallEnvironment = {
   },
   makeStream: () => new MediaStream(),
 };
+
+/** Messages that a page sends to itself are not held back, as timers are. */
+function makeSoon(): (callback: () => void) => void {
+  const waiting: (() => void)[] = [];
+  let channel: MessageChannel | undefined;
+  return (callback) => {
+    if (!channel) {
+      channel = new MessageChannel();
+      channel.port1.onmessage = () => waiting.shift()?.();
+    }
+    waiting.push(callback);
+    channel.port2.postMessage(0);
+  };
+}

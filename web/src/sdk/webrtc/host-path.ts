@@ -175,11 +175,11 @@ export class HostPath implements Path {
     if (deadlineMs !== undefined && this.settings.environment.nowMs() >= deadlineMs) this.wake();
   }
 
-  /** What comes in within one turn is answered together. */
+  /** What has come in by then is answered together: the more a host has to do, the less each message costs. */
   private wake(): void {
     if (this.isWoken || this.isClosed) return;
     this.isWoken = true;
-    queueMicrotask(() => this.turn());
+    this.settings.environment.soon(() => this.turn());
   }
 
   private turn(): void {

@@ -78,6 +78,10 @@ export type HostOutput =
   | { readonly output: "reachable"; readonly peer: string; readonly isReachable: boolean }
   | { readonly output: "bad"; readonly peer: string; readonly error: ProtocolError };
 
+/** How much is kept for a new host beyond what everybody has: messages to the host since its state was set last. */
+const REPLAY_ENTRIES_MAX = 8_192;
+const REPLAY_BYTES_MAX = 4 * 1_048_576;
+
 export class HostRecord {
   readonly identity: string;
   view: HostView | undefined;
@@ -99,6 +103,8 @@ export class HostRecord {
   readonly absent = new Map<string, number>();
   /** How many times the way to all others began anew. */
   paths = 0;
+  /** How many messages to the host were dropped that came after its last state. */
+  forgotten = 0;
   /** How many messages of an older term, or of no host, were refused. */
   stale = 0;
   outputs: HostOutput[] = [];
@@ -185,6 +191,24 @@ export class HostRecord {
       }
     }
     log.keep((entry) => entry.n > stable || (entry.isForHost && entry.n >= floor));
+    this.boundReplay();
+  }
+
+  /** An application that sets its state once and never again has no claim to all that came since. */
+  private boundReplay(): void {
+    const { log, stable } = this;
+    const kept = log.between(0, stable);
+    let size = kept.reduce((sum, { frame }) => sum + frame.length, 0);
+    if (kept.length <= REPLAY_ENTRIES_MAX && size <= REPLAY_BYTES_MAX) return;
+    let first = 0;
+    // A quarter more than has to, so that this is not done for each message.
+    while (kept.length - first > (REPLAY_ENTRIES_MAX * 3) / 4 || size > (REPLAY_BYTES_MAX * 3) / 4) {
+      size -= kept[first]?.frame.length ?? 0;
+      first += 1;
+    }
+    const low = kept[first]?.n ?? stable + 1;
+    log.keep(({ n }) => n >= low);
+    this.forgotten += first;
   }
 
   /** Keeps it if it is the newest. */

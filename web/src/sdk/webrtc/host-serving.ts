@@ -46,6 +46,8 @@ const ALIVE_MS = 100;
 const KNOWN_MS = 200;
 /** How long a frame is kept for a recipient that the host does not know, or not yet. */
 const GONE_MS = 3_000;
+/** Likewise for a member that has no link to the host. */
+const ABSENT_MS = 30_000;
 /** After how much silence of the successor the server is told. */
 const STALL_MS = 1_000;
 /** Likewise, if it has not come yet. */
@@ -71,6 +73,8 @@ export class HostServing {
   private applied = 0;
   private replays = false;
   private versions = 0;
+  /** The version of the state that was found too old. */
+  private warned = -1;
   private aliveDueMs: number;
   private knownDueMs: number;
   private known: readonly [stable: number, taken: number] = [0, 0];
@@ -402,14 +406,28 @@ export class HostServing {
     if (stable === this.known[0] && taken === this.known[1]) return;
     this.known = [stable, taken];
     record.prune();
+    this.tellForgotten();
     this.guests.sayToAll(encodeHostMessage({ kind: KNOWN, term, stable, released: taken }));
+  }
+
+  /** Once for a state. */
+  private tellForgotten(): void {
+    const { record } = this;
+    if (record.forgotten > 0 && this.warned !== this.versions) {
+      this.warned = this.versions;
+      const text = "The state was set too long ago: a new host would not be given all messages since then.";
+      const error = new ProtocolError("queue_full", text);
+      record.outputs.push({ output: "bad", peer: record.identity, error });
+    }
+    record.forgotten = 0;
   }
 
   private has(peer: string, entry: Entry, nowMs: number): boolean {
     if (peer === this.record.identity || peer === HOST_ROLE) return true;
     const guest = this.guests.get(peer);
     if (guest) return guest.acked >= entry.n;
-    return !this.view.members.has(peer) && nowMs >= entry.atMs + GONE_MS;
+    // Who can't come to the host gets it from the sender, which keeps it.
+    return nowMs >= entry.atMs + (this.view.members.has(peer) ? ABSENT_MS : GONE_MS);
   }
 
   private pushStates(nowMs: number): void {
