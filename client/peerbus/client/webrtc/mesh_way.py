@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from msgspec import UNSET
@@ -23,11 +23,11 @@ from peerbus.client.webrtc.mesh_media import MeshMedia
 from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS
 from peerbus.client.webrtc.peer_delivery import Outgoing
 from peerbus.client.webrtc.peer_link import PeerLink
+from peerbus.client.webrtc.peer_speech import PeerSpeech
 from peerbus.client.webrtc.reconnect import PathWatch
 from peerbus.client.webrtc.sfu_call import is_loopback
 from peerbus.client.webrtc.ways import NO_ROOM, Rooms, WayEvents
 from peerbus.protocol.groups import GroupMember, Mode, PeerSignal, PeerWanted
-from peerbus.protocol.messages import SIGNAL_TYPE
 from peerbus.protocol.signals import MediaKind
 
 CARRY_AFTER_MS: Final = 2_000
@@ -35,15 +35,14 @@ CARRY_AFTER_MS: Final = 2_000
 SILENCE_MS: Final = 3_000
 """A link that was silent for so long is lost: data can go another way then."""
 _LOOK_MS: Final = 1_000
-_SAY_AGAIN_MS: Final = 100
-"""When a signal that the server refused for its rate is sent again, where the server does not say."""
 
 
 class _Spoke:
     """One peer, and the link to it as it comes and goes."""
 
-    def __init__(self, member: GroupMember, machine: MeshLink, now_ms: int) -> None:
+    def __init__(self, member: GroupMember, machine: MeshLink, speech: PeerSpeech, now_ms: int) -> None:
         self.member: Final = member
+        self.speech: Final = speech
         self.machine: Final = machine
         self.link: PeerLink | None = None
         self.attempt = 0
@@ -55,8 +54,6 @@ class _Spoke:
         self.jobs: Final[asyncio.Queue[tuple[str, Callable[[PeerLink], Awaitable[None]]]]] = asyncio.Queue()
         self.worker: asyncio.Task[None] | None = None
         self.watch: asyncio.Task[None] | None = None
-        self.refused: list[dict[str, Any]] = []
-        """Signals that the server refused for their rate, and those behind them."""
 
 
 class MeshWay:
@@ -183,7 +180,8 @@ class MeshWay:
 
     def _begin(self, member: GroupMember) -> None:
         machine = MeshLink(is_offerer=self._order < member.order, new_id=lambda: secrets.token_hex(8))
-        spoke = self._spokes[member.identity] = _Spoke(member, machine, _now_ms())
+        speech = PeerSpeech(self._parts.agent, member.name, self._events.on_error)
+        spoke = self._spokes[member.identity] = _Spoke(member, machine, speech, _now_ms())
         spoke.worker = self._task(self._work(spoke))
         self._look_later()
         self._obey(spoke, machine.begin(_now_ms()))
@@ -194,6 +192,7 @@ class MeshWay:
             spoke.timer.cancel()
         if spoke.worker is not None:
             spoke.worker.cancel()
+        spoke.speech.close()
 
     def _signal_came(self, message: Message) -> None:
         spoke = self._spokes.get(message.identity)
@@ -253,7 +252,7 @@ class MeshWay:
         elif isinstance(step, mesh.Shut):
             self._drop(spoke)
         elif isinstance(step, mesh.Say):
-            self._say(spoke, step.signal)
+            spoke.speech.say(_scoped(step.signal, self._scope))
         elif isinstance(step, mesh.Reachable):
             self._report(spoke.member.identity, step.is_reachable)
             self._changed()
@@ -369,44 +368,6 @@ class MeshWay:
         self._media.ended(link)
         self._task(link.close())
         self._changed()
-
-    def _say(self, spoke: _Spoke, signal: PeerSignal) -> None:
-        content = {"content": msgspec.to_builtins(_scoped(signal, self._scope))}
-        if spoke.refused:
-            spoke.refused.append(content)
-        else:
-            self._transmit(spoke, content)
-
-    def _transmit(self, spoke: _Spoke, content: dict[str, Any]) -> None:
-        """What comes too fast for the server is sent again; else what is lost is found by the deadline of the link."""
-
-        def told(answer: asyncio.Future[Any]) -> None:
-            error = None if answer.cancelled() else answer.exception()
-            if (
-                not isinstance(error, PeerbusError)
-                or error.code is not ErrorCode.RATE_LIMITED
-                or self._is_closed
-            ):
-                return
-            spoke.refused.append(content)
-            if len(spoke.refused) == 1:
-                wait_ms = error.retry_after_ms or _SAY_AGAIN_MS
-                asyncio.get_running_loop().call_later(wait_ms / 1000, self._say_again, spoke)
-
-        try:
-            sent = self._parts.agent.send_message(
-                content, type=SIGNAL_TYPE, to=[spoke.member.name], delivery="live"
-            )
-        except PeerbusError as error:
-            self._events.on_error(error)
-            return
-        sent.add_done_callback(told)
-
-    def _say_again(self, spoke: _Spoke) -> None:
-        refused, spoke.refused = spoke.refused, []
-        for content in refused:
-            if not self._is_closed:
-                self._transmit(spoke, content)
 
     def _task(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name="peerbus-link")
