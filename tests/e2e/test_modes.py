@@ -30,9 +30,8 @@ __all__ = ["call_server", "somebody"]
 
 PAUSE_S: Final = 0.5
 """How long each mode is used before the next one takes its place."""
-GAP_MS: Final = 1_000
-"""How long a picture may stand still while its way changes. Undisturbed it comes every 100 ms; on two busy cores of a
-test machine a bound is no measure, and `make bench` prints the figures."""
+GAP_MS: Final = 300
+"""How long a picture may stand still while its way changes. Undisturbed it comes every 100 ms."""
 
 
 class Stage:
@@ -182,21 +181,11 @@ async def test_pictures_go_on_while_the_mode_is_switched(
         await one.page.evaluate("modes.film()")
     for one, other in pair:
         await until(f"{one.name} sees {other}", partial(_sees, one, other), True)
-    switches: list[tuple[PagePlayer, Mode]] = [(ann, "sfu"), (ben, "mesh")]
-    for by, mode in switches:
-        since = [await one.page.evaluate("performance.now()") for one, _ in pair]
-        assert await by.switch(mode) == ""
-        await asyncio.sleep(1)
-        for (one, other), begun in zip(pair, since, strict=True):
-            seen = await one.page.evaluate("(given) => modes.watched(...given)", [other, begun])
-            print(
-                f"{by.name} to {mode}: {one.name} sees {other} after {seen['gap']:.0f} ms at most",
-                file=sys.stderr,
-            )
-            assert seen["frames"] >= 5
-            assert seen["gap"] < GAP_MS
-        for one, _ in pair:
-            assert await one.page.evaluate("member.webrtc.tracks.length") == 2
+    # What a busy machine adds is another each time; what the switch takes is in all of them.
+    longest = [await _longest_gap_ms(ann, ben)]
+    while longest[-1] > GAP_MS and len(longest) < 3:
+        longest.append(await _longest_gap_ms(ann, ben))
+    assert min(longest) <= GAP_MS, longest
     # What came by the way that was built is gone with it, and the pictures are those of the links again.
     await ben.page.evaluate("modes.refuseNext()")
     assert (await ann.switch("sfu")).startswith("vetoed")
@@ -204,6 +193,27 @@ async def test_pictures_go_on_while_the_mode_is_switched(
         begun = await one.page.evaluate("performance.now()")
         seen = partial(one.page.evaluate, "(given) => modes.watched(...given).frames > 3", [other, begun])
         await until(f"{one.name} sees {other}", seen, True)
+
+
+async def _longest_gap_ms(ann: PagePlayer, ben: PagePlayer) -> float:
+    """The group goes to the media worker and back: the longest time that somebody sees no new picture."""
+    longest = 0.0
+    switches: list[tuple[PagePlayer, Mode]] = [(ann, "sfu"), (ben, "mesh")]
+    for by, mode in switches:
+        since = [await one.page.evaluate("performance.now()") for one in (ann, ben)]
+        assert await by.switch(mode) == ""
+        await asyncio.sleep(1)
+        for one, other, begun in ((ann, ben, since[0]), (ben, ann, since[1])):
+            seen = await one.page.evaluate("(given) => modes.watched(...given)", [other.name, begun])
+            gap_ms = round(seen["gap"])
+            print(
+                f"{by.name} to {mode}: {one.name} sees {other.name} after {gap_ms} ms at most",
+                file=sys.stderr,
+            )
+            assert seen["frames"] >= 5
+            longest = max(longest, gap_ms)
+            assert await one.page.evaluate("member.webrtc.tracks.length") == 2
+    return longest
 
 
 async def _sees(one: PagePlayer, other: str) -> bool:
