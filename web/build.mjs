@@ -5,7 +5,8 @@
 // - src/sdk/iife.ts        -> sdk/web-agent.js, a classic script
 // - src/sdk/iife-webrtc.ts -> sdk/web-agent.webrtc.js, a classic script
 // - src/pages/**/*.html    -> pages/<name>.html; `chat.html` and `chat/index.html` are both the page /chat. The scripts
-//   and stylesheets a page names by relative paths are bundled, and the names in it replaced.
+//   and stylesheets a page names by relative paths are bundled, and the names in it replaced; what pages have in common
+//   is put in from pages/parts.
 // - static/*               -> static/*
 import { spawnSync } from "node:child_process";
 import {
@@ -22,6 +23,7 @@ import { dirname, join, relative, resolve, sep } from "node:path";
 import { fileURLToPath } from "node:url";
 import esbuild from "esbuild";
 import { esbuildFactories, TARGETS } from "./scripts/factory-modules.mjs";
+import { withParts } from "./scripts/page-parts.mjs";
 import { version } from "./scripts/version.mjs";
 
 const root = dirname(fileURLToPath(import.meta.url));
@@ -95,8 +97,10 @@ function declareTypes(folder) {
 }
 
 async function buildPages() {
-  const pages = filesUnder(pagesSource).filter((path) => path.endsWith(".html"));
-  const texts = new Map(pages.map((page) => [page, readFileSync(page, "utf8")]));
+  const pages = filesUnder(pagesSource).filter(
+    (path) => path.endsWith(".html") && !path.endsWith(".part.html"),
+  );
+  const texts = new Map(pages.map((page) => [page, withParts(readFileSync(page, "utf8"))]));
   const reference = /(<(?:script|link)\b[^>]*?\b(?:src|href)=")(\.{1,2}\/[^"]+)(")/g;
   const entries = new Set();
   for (const [page, text] of texts) {

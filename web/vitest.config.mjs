@@ -1,9 +1,10 @@
 import { defineConfig } from "vitest/config";
 import { viteFactories } from "./scripts/factory-modules.mjs";
+import { viteParts } from "./scripts/page-parts.mjs";
 import { version } from "./scripts/version.mjs";
 
 export default defineConfig({
-  plugins: [viteFactories()],
+  plugins: [viteFactories(), viteParts()],
   define: { __PEERBUS_VERSION__: JSON.stringify(version) },
   test: {
     include: ["test/**/*.test.ts"],
