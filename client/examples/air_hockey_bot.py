@@ -51,12 +51,11 @@ class Player:
             for member in self.agent.members
             if member.identity in others or member.identity == self.agent.identity
         ]
-        host = self.peers.host
-        if self.peers.mode != "host":
+        host = self.peers.host.identity if self.peers.host is not None else None
+        if self.peers.mode != "host" and self.peers.is_connected:
             # The other modes have none: it is whoever is here the longest.
-            game.members_are(present, present[0] if self.peers.is_connected else None, now)
-        else:
-            game.members_are(present, host.identity if host is not None else None, now)
+            host = present[0]
+        game.members_are(present, host if host in present else None, now)
         rink, seat = game.rink(now), game.seat
         if rink is not None and seat is not None:
             if self.opponent is None or self.opponent.seat != seat:

@@ -39,7 +39,7 @@ async def run(link_text: str, film: str | None) -> None:
         await agent.connect(
             link.channel, "call-bot", link.password, sealed=link.seals, api_key_scope=link.scope
         )
-        call = WebRTCHelper(agent)
+        call = WebRTCHelper(agent, mode="sfu")
         call.on_track = measure
         async with call:
             if film:

@@ -96,7 +96,7 @@ async def run(link_text: str, folder: Path) -> None:
         await agent.connect(
             link.channel, "recorder", link.password, sealed=link.seals, api_key_scope=link.scope
         )
-        call = WebRTCHelper(agent)
+        call = WebRTCHelper(agent, mode="sfu")
         call.on_track = Recorder(folder).record
         call.on_state = lambda state: ended.set() if state.name == "closed" else None
         async with call:

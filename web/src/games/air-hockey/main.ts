@@ -123,7 +123,9 @@ class Sitting {
 
   /** The group's host, or in a mode that has none whoever is here the longest. */
   private hostAmong(present: readonly string[]): string | undefined {
-    return this.webrtc.mode === "host" ? this.webrtc.host : present[0];
+    if (this.webrtc.mode !== "host") return present[0];
+    const { host } = this.webrtc;
+    return host !== undefined && present.includes(host) ? host : undefined;
   }
 
   private draw(): void {
