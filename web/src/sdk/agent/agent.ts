@@ -10,26 +10,16 @@
  *     agent.sendTextMessage("Hello!");
  */
 
-import { type Bytes, randomBytes, toHex } from "../crypto/bytes";
-import { isNameIdentity } from "../protocol/channel";
+import { randomBytes } from "../crypto/bytes";
 import { ProtocolError } from "../protocol/errors";
-import type {
-  ClientFrame,
-  ConnectedFrame,
-  IceServersReplyFrame,
-  LimitsInfo,
-  SendFrame,
-} from "../protocol/frames.gen";
-import { GROUP_AGENT, PEER_DATA_TYPE } from "../protocol/group";
+import type { ClientFrame, IceServersReplyFrame, SendFrame } from "../protocol/frames.gen";
 import type { Done, Event, Joined, State as MachineState } from "../protocol/session/outputs";
-import { SFU_AGENT, SIGNAL_TYPE } from "../protocol/sfu";
-import { isObject } from "../protocol/shape";
+import { AgentView, IDLE } from "./agent-view";
 import { Driver } from "./driver";
-import { EarlyCalls } from "./early-calls";
-import { Emitter } from "./emitter";
 import { browserEnvironment, type Environment } from "./environment";
-import type { AgentEvents, Callback, ConnectInfo } from "./events";
-import { IceServers } from "./ice-servers";
+import type { ConnectInfo } from "./events";
+import { IceRenewal } from "./ice-renewal";
+import { kindOf } from "./inbox";
 import {
   type ConnectOptions,
   checkNothingPrivate,
@@ -47,7 +37,6 @@ import { prepare } from "./preparation";
 import {
   type Ack,
   ackOf,
-  type Channel,
   errorOf,
   errorOfState,
   type History,
@@ -58,182 +47,42 @@ import {
   memberOf,
   messageOf,
   presenceOf,
-  type State,
   stateOf,
 } from "./records";
-import type { Opened, SealedChannel, SealingCounters } from "./sealed-channel";
+import type { Opened } from "./sealed-channel";
 import { Sequence } from "./sequence";
 
 type Reply = Done["reply"];
 
-const SERVICES: readonly string[] = [SFU_AGENT, GROUP_AGENT];
-const IDLE: MachineState = {
-  event: "state",
-  name: "idle",
-  code: "",
-  why: "",
-  retry_in_ms: 0,
-  transport: null,
-  correlation_id: "",
-  details: {},
-};
-
 /** One agent. May connect again after `disconnect`; to be in two channels, make two. */
-export class AgentConnection {
-  onMessage: Callback<"message"> = null;
-  onConnect: Callback<"connect"> = null;
-  onDisconnect: Callback<"disconnect"> = null;
-  onError: Callback<"error"> = null;
-  onState: Callback<"state"> = null;
-  onPresence: Callback<"presence"> = null;
-
+export class AgentConnection extends AgentView {
   private readonly environment: Environment;
-  private readonly emitter = new Emitter<AgentEvents>();
   private readonly lineageSecret = randomBytes(16);
   private readonly replies = new Map<
     number,
     { done: (reply: Reply) => void; failed: (error: Error) => void }
   >();
-  private current: MachineState = IDLE;
-  private driver: Driver | undefined;
-  private sealed: SealedChannel | undefined;
   /** What happened, as far as it waits for something to be opened. */
   private incoming = new Sequence();
   /** The public attributes that were asked for last. */
   private attributes: Readonly<Record<string, unknown>> = {};
   /** The types of messages that were asked for; empty: all. */
   private wanted: readonly string[] = [];
-  private readonly early = new EarlyCalls();
   private memory: PageMemory | undefined;
   private stops: (() => void)[] = [];
   private finishConnect: { done: (info: ConnectInfo) => void; failed: (error: Error) => void } | undefined;
   /** Rises with every connect and disconnect, so that what began for an earlier one can tell. */
   private generation = 0;
-  private wantedName = "";
-  private wantsRelay = true;
-  private readonly ice = new IceServers();
-  private stopIceTimer: (() => void) | undefined;
-  private iceAsked: Promise<readonly RTCIceServer[]> | undefined;
-  private channelKeys: { readonly isSealed: boolean; readonly mediaKey: Bytes | undefined } | undefined;
+  protected readonly ice: IceRenewal;
 
   constructor(environment: Environment = browserEnvironment) {
+    super();
     this.environment = environment;
-  }
-
-  // --- what can be asked ---------------------------------------------------------------------------------
-
-  /** Where the connection stands. */
-  get state(): State {
-    return stateOf(this.current);
-  }
-
-  get isConnected(): boolean {
-    return this.current.name === "connected";
-  }
-
-  /** This agent's name: as the server took it, or as wanted before. */
-  get agentName(): string {
-    return this.welcome?.agent ?? this.wantedName;
-  }
-
-  /** Public; empty before the first connect. */
-  get sessionId(): string {
-    return this.welcome?.session_id ?? "";
-  }
-
-  /** Who this agent is, beyond the name; empty before the first connect. */
-  get identity(): string {
-    return this.welcome?.identity ?? "";
-  }
-
-  /** Whether the own name is claimed: nobody else can bear it here, and mail is kept for it. */
-  get isClaimed(): boolean {
-    return isNameIdentity(this.identity);
-  }
-
-  /** Who is in the channel, this agent included, by join order. */
-  get members(): Member[] {
-    return this.driver?.session.roster.members.map((member) => memberOf(member, this.privateOf)) ?? [];
-  }
-
-  /** What the server said of the channel; `undefined` before the first connect. */
-  get channel(): Channel | undefined {
-    const channel = this.welcome?.channel;
-    return (
-      channel && {
-        id: toHex(channel.id),
-        name: channel.name,
-        // Decided by this side: what the server says does not count.
-        mode: this.isSealed ? "sealed" : "open",
-        scope: channel.scope,
-        hasPassword: channel.has_password,
-        isLocked: channel.is_locked,
-      }
-    );
-  }
-
-  /** Whether the channel is joined as a sealed one. Decided by this side: what the server says does not count. */
-  get isSealed(): boolean {
-    return this.channelKeys?.isSealed ?? false;
-  }
-
-  /** What a call's frames are sealed with; `undefined` without a password, and until the key is derived. */
-  get mediaKey(): Bytes | undefined {
-    return this.channelKeys?.mediaKey;
-  }
-
-  /**
-   * Thirty digits that two people can read to each other: they are the same if both have the same channel and the same
-   * password. Empty in an open channel.
-   */
-  get safetyNumber(): string {
-    return this.sealed?.safetyNumber ?? "";
-  }
-
-  /** What became of sealed messages since this agent connected. */
-  get sealingCounters(): SealingCounters {
-    return this.sealed?.counters ?? { sealed: 0, opened: 0, refused: 0, dropped: 0 };
-  }
-
-  /** What this agent's key allows here. */
-  get operations(): readonly string[] {
-    return this.welcome?.operations ?? [];
-  }
-
-  /**
-   * STUN and TURN servers for peer connections, with credentials that are renewed before they end.
-   *
-   * Empty before the first connect, and where the server has none.
-   */
-  get iceServers(): readonly RTCIceServer[] {
-    return this.ice.servers;
-  }
-
-  /** Whether peers may be reached by the server where there is no direct way, as `connect` was told. */
-  get isRelayEnabled(): boolean {
-    return this.wantsRelay;
-  }
-
-  /** What the server takes; `undefined` before the first connect. */
-  get limits(): LimitsInfo | undefined {
-    return this.welcome?.limits;
-  }
-
-  /** How many requests wait for the connection. */
-  get queuedRequests(): number {
-    return (this.driver?.session.queuedRequests ?? 0) + this.early.size;
-  }
-
-  // --- events --------------------------------------------------------------------------------------------
-
-  /** Adds a listener; gives a function that takes it away again. */
-  on<K extends keyof AgentEvents>(event: K, listener: (value: AgentEvents[K]) => unknown): () => void {
-    return this.emitter.on(event, listener);
-  }
-
-  /** Takes a listener away; without one, all of this event. */
-  off<K extends keyof AgentEvents>(event: K, listener?: (value: AgentEvents[K]) => unknown): void {
-    this.emitter.off(event, listener);
+    this.ice = new IceRenewal(environment, {
+      ask: () => this.askIce(),
+      isConnected: () => this.isConnected,
+      told: (servers) => this.emitter.emit("iceServers", servers),
+    });
   }
 
   // --- the connection ------------------------------------------------------------------------------------
@@ -347,21 +196,9 @@ export class AgentConnection {
 
   /** The `iceServers`; asks for new ones first where the credentials have less than half of their time left. */
   getIceServers(): Promise<readonly RTCIceServer[]> {
-    if (this.welcome && this.ice.areFresh(this.environment.nowMs())) return Promise.resolve(this.iceServers);
-    this.iceAsked ??= this.outcome<readonly RTCIceServer[]>((done, failed) => {
-      const ended = (error: Error): void => {
-        this.iceAsked = undefined;
-        failed(error);
-      };
-      this.whenReady(ended, (driver) =>
-        this.ask(driver, { op: "ice_servers", id: 1 }, ended, (reply) => {
-          this.iceAsked = undefined;
-          this.iceTold(reply as Extract<Reply, { op: "ice_servers_reply" }>);
-          done(this.iceServers);
-        }),
-      );
+    return this.outcome((done, failed) => {
+      this.ice.get(this.welcome !== undefined).then(done, failed);
     });
-    return this.iceAsked;
   }
 
   /**
@@ -408,10 +245,6 @@ export class AgentConnection {
   }
 
   // --- inside: connecting --------------------------------------------------------------------------------
-
-  private get welcome() {
-    return this.driver?.session.connected;
-  }
 
   private async begin(options: ConnectOptions, generation: number): Promise<void> {
     const isWanted = (): boolean => generation === this.generation;
@@ -467,7 +300,7 @@ export class AgentConnection {
   private ended(state: MachineState): void {
     const error = errorOfState(state);
     for (const stop of this.stops.splice(0)) stop();
-    this.stopIceTimer?.();
+    this.ice.stop();
     this.memory?.forget();
     this.memory = undefined;
     this.early.failAll(error);
@@ -477,36 +310,7 @@ export class AgentConnection {
     finishConnect?.failed(error);
   }
 
-  // --- inside: STUN and TURN servers -----------------------------------------------------------------------
-
-  private iceTold(told: ConnectedFrame | IceServersReplyFrame): void {
-    this.ice.told(told.ice_servers, told.ice_expires_in_ms, this.environment.nowMs());
-    this.planIce();
-    this.emitter.emit("iceServers", this.iceServers);
-  }
-
-  private planIce(): void {
-    this.stopIceTimer?.();
-    this.stopIceTimer = undefined;
-    const { renewAtMs } = this.ice;
-    if (renewAtMs === undefined || this.current.name === "closed") return;
-    const delayMs = Math.max(0, renewAtMs - this.environment.nowMs());
-    this.stopIceTimer = this.environment.startTimer(delayMs, () => this.renewIce());
-  }
-
-  private renewIce(): void {
-    // Without a connection they come with the next `connected`.
-    if (!this.isConnected) return;
-    this.getIceServers().catch(() => {
-      this.ice.failed(this.environment.nowMs());
-      this.planIce();
-    });
-  }
-
   // --- inside: what happened -----------------------------------------------------------------------------
-
-  private readonly privateOf = (sessionId: string): Readonly<Record<string, unknown>> =>
-    this.sealed?.attributesOf(sessionId) ?? {};
 
   /** Passes an event on, in order: one that has to be opened first holds up all that come after it. */
   private happened(event: Event): void {
@@ -559,16 +363,9 @@ export class AgentConnection {
   }
 
   private heard(message: Message): void {
-    const isSignal = SERVICES.includes(message.sender) && message.type === SIGNAL_TYPE;
-    if (isSignal) this.emitter.emit("signal", message);
-    else if (isOfPeer(message)) this.emitter.emit("peer", message);
-    else if (this.isWanted(message)) this.emitter.emit("message", message, this.onMessage);
-  }
-
-  /** More types are pushed than were asked for. */
-  private isWanted({ type, customEventType }: Message): boolean {
-    const { wanted } = this;
-    return wanted.length === 0 || wanted.includes(type) || wanted.includes(customEventType ?? "");
+    const kind = kindOf(message, this.wanted);
+    if (kind === "message") this.emitter.emit(kind, message, this.onMessage);
+    else if (kind) this.emitter.emit(kind, message);
   }
 
   private happenedRarely(event: Event): void {
@@ -580,7 +377,7 @@ export class AgentConnection {
 
   private joined(event: Joined): void {
     this.remember();
-    if (this.welcome) this.iceTold(this.welcome);
+    if (this.welcome) this.ice.take(this.welcome);
     const info: ConnectInfo = {
       agentName: event.agent,
       sessionId: event.session_id,
@@ -616,6 +413,16 @@ export class AgentConnection {
   }
 
   // --- inside: requests ----------------------------------------------------------------------------------
+
+  private askIce(): Promise<IceServersReplyFrame> {
+    return this.outcome((done, failed) => {
+      this.whenReady(failed, (driver) =>
+        this.ask(driver, { op: "ice_servers", id: 1 }, failed, (reply) =>
+          done(reply as IceServersReplyFrame),
+        ),
+      );
+    });
+  }
 
   private command(frame: ClientFrame): Promise<void> {
     return this.outcome((done, failed) => {
@@ -665,14 +472,6 @@ export class AgentConnection {
     };
     return Outcome.of<T>(settle, (error) => this.emitter.emit("error", asError(error), this.onError));
   }
-}
-
-/** Whether another member's `WebRTCHelper` says it to this one's. */
-function isOfPeer({ delivery, type, content }: Message): boolean {
-  if (delivery === "durable" || (type !== PEER_DATA_TYPE && type !== SIGNAL_TYPE)) return false;
-  if (type === PEER_DATA_TYPE) return content instanceof Uint8Array;
-  const kind = isObject(content) ? content["kind"] : undefined;
-  return typeof kind === "string" && kind.startsWith("peer_");
 }
 
 function asError(error: unknown): ProtocolError {
