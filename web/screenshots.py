@@ -28,6 +28,8 @@ CHROMIUM_ARGUMENTS: Final = [
     "--autoplay-policy=no-user-gesture-required",
 ]
 SIZES: Final = {"desktop": (1280, 800), "phone": (390, 844)}
+FULL: Final = ("home", "test-report", "test-report-details")
+"""Of which the whole page is shown."""
 Scheme = Literal["light", "dark"]
 SCHEMES: Final[tuple[Scheme, ...]] = ("light", "dark")
 
@@ -332,6 +334,52 @@ def sealed_call(stage: Stage, shoot: Shoot) -> None:
         shoot(ada, "call-sealed-figures")
 
 
+def connection_test(stage: Stage, shoot: Shoot) -> None:
+    with stage.person() as context:
+        page = context.new_page()
+        page.goto(f"{stage.server}/test")
+        shoot(page, "test")
+        page.get_by_test_id("start").click()
+        page.get_by_test_id("download").wait_for(timeout=60_000)
+        shoot(page, "test-report")
+        page.locator("[data-check] summary").first.click()
+        page.get_by_test_id("findings").scroll_into_view_if_needed()
+        shoot(page, "test-report-details")
+        # Whatever else fails, this server is gone.
+        page.route("**/v1/**", lambda route: route.abort())
+        page.get_by_test_id("start").click()
+        page.get_by_text("cannot be reached").first.wait_for()
+        shoot(page, "test-gone")
+
+
+def table(stage: Stage, context: BrowserContext, name: str, channel: str) -> Page:
+    """A page of the game that is at the table."""
+    page = context.new_page()
+    page.goto(f"{stage.server}/games/air-hockey#channel={quote(channel)}&project=demo")
+    page.get_by_test_id("name").fill(name)
+    page.get_by_test_id("join").click()
+    page.get_by_test_id("room").wait_for()
+    return page
+
+
+def air_hockey(stage: Stage, shoot: Shoot) -> None:
+    channel = a_channel("Table")
+    with stage.person() as one, stage.person() as two:
+        page = one.new_page()
+        page.goto(f"{stage.server}/games/air-hockey#channel={quote(channel)}&project=demo")
+        shoot(page, "game-lobby")
+        page.close()
+        ada = table(stage, one, "Ada Lovelace", channel)
+        ada.wait_for_timeout(1_000)
+        shoot(ada, "game-alone")
+        grace = table(stage, two, "Grace", channel)
+        ada.wait_for_timeout(3_000)
+        shoot(ada, "game")
+        shoot(grace, "game-other-side")
+        ada.get_by_test_id("menu").click()
+        shoot(ada, "game-menu")
+
+
 SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "home": home,
     "lobby": lobby,
@@ -343,6 +391,8 @@ SCENES: Final[dict[str, Callable[[Stage, Shoot], None]]] = {
     "call-lobby": call_lobby,
     "call": call,
     "sealed-call": sealed_call,
+    "test": connection_test,
+    "game": air_hockey,
 }
 
 
@@ -363,7 +413,7 @@ def main(argv: list[str]) -> int:
                 def shoot(page: Page, name: str, stage: Stage = stage) -> None:
                     page.bring_to_front()
                     page.screenshot(
-                        path=folder / f"{name}-{stage.size}-{stage.scheme}.png", full_page=name == "home"
+                        path=folder / f"{name}-{stage.size}-{stage.scheme}.png", full_page=name in FULL
                     )
 
                 for name in argv[2:] or SCENES:

@@ -130,7 +130,8 @@ def _candidates(facts: Facts) -> Finding:
         "candidates",
         "warn",
         "No address was found.",
-        "A browser extension or a policy may forbid WebRTC its addresses; switch it off for this site.",
+        "See that this machine has a network. In a browser, an extension or a policy may forbid WebRTC its addresses: "
+        "switch it off for this site.",
     )
 
 
