@@ -1,8 +1,8 @@
 /**
  * This member's part in the group of a channel: it follows the mode that the server says, on one path after the other.
  *
- * Owns the present path, the one that is built beside it for a proposal, and those that are given up; when it is ready for a
- * proposal and when it vetoes; what is said to the server. Decides nothing about links (`mesh`), calls (`call`) or the
+ * Owns the present path and the one that is built beside it for a proposal; when it is ready for a proposal and when it
+ * vetoes; what is said to the server. Decides nothing about links (`mesh`), calls (`call`) or the
  * order of messages (`peer-delivery`).
  */
 
@@ -13,19 +13,20 @@ import { GROUP_AGENT, READY_WITHIN_MS } from "../protocol/group";
 import { GROUP_SIGNALS } from "../protocol/group-shapes.gen";
 import type {
   GroupProposal,
-  GroupRequest,
   GroupSignal,
   GroupStateSignal,
   ProposalEndedSignal,
 } from "../protocol/groups.gen";
-import { SIGNAL_TYPE } from "../protocol/sfu";
 import type { Call } from "./call";
 import { encodeData, type Incoming } from "./delivery";
 import type { CallEnvironment } from "./environment";
+import { GivenUpPaths } from "./given-up-paths";
 import { type GroupChange, GroupFollower, type Mode, type WantedMode } from "./group-follower";
+import { GroupSpeech } from "./group-speech";
 import { HOST_ROLE } from "./host-frames";
 import { HostPath } from "./host-path";
 import { MeshPath } from "./mesh-path";
+import { ModeSwitch } from "./mode-switch";
 import { isFrame } from "./peer-frames";
 import type { ReceivedTrack } from "./peer-link";
 import type { Path } from "./peer-path";
@@ -35,15 +36,11 @@ import type { PeerState } from "./records";
 import { RelayPath } from "./relay-path";
 import { WorkerPath } from "./worker-path";
 
-/** A path that was given up goes at last, whatever may still be on it. */
-const DRAIN_MS = 5_000;
 const RETRY_MS = 500;
 /** Who comes into a mode through a worker waits so long for one: to be started anew takes less. */
 const NO_WORKER_MS = 4_000;
 /** What these are for the relay can do in their place; it is neither a host nor does it take media. */
 const CARRIED_MODES: readonly Mode[] = ["mesh", "datachannel"];
-/** How often a switch is asked for again because the mode had just become another. */
-const STALE_TRIES = 3;
 
 /** What the group needs to know and to use. */
 export interface GroupSettings {
@@ -88,19 +85,6 @@ interface Building extends Way {
   isAnswered: boolean;
 }
 
-/** A path that was given up, and whose last frames are still awaited. */
-interface Draining {
-  readonly path: Path;
-  readonly missing: Set<string>;
-  readonly stopTimer: () => void;
-}
-
-interface Switching {
-  readonly mode: WantedMode;
-  readonly done: () => void;
-  readonly failed: (error: ProtocolError) => void;
-}
-
 export class PeerGroup {
   readonly follower = new GroupFollower();
   readonly port: PeerPort;
@@ -112,10 +96,11 @@ export class PeerGroup {
   private readonly stops: (() => void)[];
   private current: Way | undefined;
   private building: Building | undefined;
-  private draining: Draining[] = [];
+  private readonly givenUp: GivenUpPaths;
   private worker: WorkerPath | undefined;
   private readonly peerStates = new Map<string, PeerState>();
-  private switching: Switching | undefined;
+  private readonly speech: GroupSpeech;
+  private readonly modeSwitch: ModeSwitch;
   /** What was asked for before the group was known. */
   private early: (() => void)[] = [];
   /** Who has left while what it sent may still come, in the host's order. */
@@ -142,6 +127,9 @@ export class PeerGroup {
       flushed: (sender, by) => this.flushed(sender, by),
       failed: (error) => listener.failed(error),
     });
+    this.speech = new GroupSpeech(agent, (error) => listener.failed(error));
+    this.modeSwitch = new ModeSwitch(this.speech, this.follower, environment);
+    this.givenUp = new GivenUpPaths(this.port, environment, () => this.refresh());
     this.relay = new RelayPath(
       agent,
       environment,
@@ -238,9 +226,7 @@ export class PeerGroup {
     return new Promise((done, failed) => {
       if (this.ended) throw this.ended;
       const begin = (): void => {
-        this.switching?.failed(new ProtocolError("closed", "Another mode was asked for meanwhile."));
-        this.switching = { mode, done, failed };
-        void this.propose(this.switching, STALE_TRIES);
+        this.modeSwitch.begin(mode, done, failed);
       };
       if (this.current) begin();
       else this.early.push(begin);
@@ -257,13 +243,13 @@ export class PeerGroup {
   /** The page goes, for all that is known: a closed tab is no lost connection. */
   private pageHid(): void {
     if (!this.follower.state) return;
-    if (this.settings.agent.isConnected) this.say({ kind: "exit" });
+    if (this.settings.agent.isConnected) this.speech.say({ kind: "exit" });
     this.obey(this.follower.out());
   }
 
   close(): void {
     if (this.ended) return;
-    if (this.follower.state && this.settings.agent.isConnected) this.say({ kind: "exit" });
+    if (this.follower.state && this.settings.agent.isConnected) this.speech.say({ kind: "exit" });
     this.end("closed", "The helper was closed by this side.");
   }
 
@@ -293,15 +279,15 @@ export class PeerGroup {
         ? ["mesh", "host", "relay", "datachannel", "sfu"]
         : ["relay"];
       const has_media = publications.size > 0;
-      this.request({ kind: "enter", mode, modes, has_media, ...(seen ? { seen } : {}) }).catch(
-        ({ code, message, isRetryable, retryAfterMs }: ProtocolError) => {
+      this.speech
+        .ask({ kind: "enter", mode, modes, has_media, ...(seen ? { seen } : {}) })
+        .catch(({ code, message, isRetryable, retryAfterMs }: ProtocolError) => {
           if (code === "unknown_recipient") {
             this.end("not_supported", `This server has no groups: there is no mode "${mode}".`);
           } else if (code === "closed" || this.ended) return;
           else if (isRetryable) environment.startTimer(retryAfterMs || RETRY_MS, () => this.connected(true));
           else this.end(code, message);
-        },
-      );
+        });
     });
   }
 
@@ -344,51 +330,6 @@ export class PeerGroup {
     }
   }
 
-  private request(content: GroupRequest): Promise<unknown> {
-    return this.settings.agent.sendMessage({
-      content,
-      type: SIGNAL_TYPE,
-      to: GROUP_AGENT,
-      delivery: "live",
-      timeoutMs: null,
-    });
-  }
-
-  /** Says what the server knows anyhow soon, or what does not matter any more when it gets lost. */
-  private say(content: GroupRequest): void {
-    this.request(content).catch(({ code, message, isRetryable }: ProtocolError) => {
-      const isLate = code === "stale_term" || code === "not_found" || code === "closed";
-      if (!isLate && !isRetryable) this.listener.failed(new ProtocolError(code, message));
-    });
-  }
-
-  private async propose(switching: Switching, tries: number): Promise<void> {
-    const term = this.follower.state?.term ?? 0;
-    try {
-      await this.request({ kind: "propose", mode: switching.mode, term });
-    } catch (error) {
-      if (this.switching !== switching) return;
-      const problem = error as ProtocolError;
-      if (problem.code === "stale_term" && tries > 1) {
-        // The word of what holds is on its way.
-        this.settings.environment.startTimer(RETRY_MS / 10, () => void this.propose(switching, tries - 1));
-        return;
-      }
-      this.switched(problem);
-      return;
-    }
-    if (switching.mode === "auto" || switching.mode === this.mode) {
-      if (this.switching === switching) this.switched();
-    }
-  }
-
-  private switched(error?: ProtocolError): void {
-    const { switching } = this;
-    this.switching = undefined;
-    if (error) switching?.failed(error);
-    else switching?.done();
-  }
-
   // --- what the group says ---------------------------------------------------------------------------------
 
   private obey(changes: readonly GroupChange[]): void {
@@ -427,7 +368,7 @@ export class PeerGroup {
       this.port.leftAsRecipient(identity);
       this.leaving.add(identity);
     } else this.port.left(identity);
-    for (const { missing } of this.draining) missing.delete(identity);
+    this.givenUp.left(identity);
     this.peerStates.delete(identity);
     this.listener.peerState(identity, name, "left");
     this.listener.peersChanged();
@@ -451,7 +392,7 @@ export class PeerGroup {
     if (current?.mode === mode) return;
     this.listener.modeChanged(mode, reason);
     this.tellHost();
-    if (this.switching?.mode === mode) this.switched();
+    this.modeSwitch.holds(mode);
     for (const action of this.early.splice(0)) action();
   }
 
@@ -467,11 +408,12 @@ export class PeerGroup {
     const { building } = this;
     if (building?.term !== term || building.isAnswered) return;
     building.isAnswered = true;
-    if (this.settings.carry() && CARRIED_MODES.includes(building.mode)) this.say({ kind: "ready", term });
+    if (this.settings.carry() && CARRIED_MODES.includes(building.mode))
+      this.speech.say({ kind: "ready", term });
     else {
       const missing = this.unreached(building.path).map((identity) => this.nameOf(identity));
       const reason = `No way in mode ${building.mode} to ${missing.join(", ")}.`;
-      this.say({ kind: "veto", term, reason: reason.slice(0, 200) });
+      this.speech.say({ kind: "veto", term, reason: reason.slice(0, 200) });
     }
   }
 
@@ -481,9 +423,7 @@ export class PeerGroup {
     if (building) this.drop(building);
     // What came by the call that was built takes its place no longer.
     if (this.current?.path instanceof MeshPath) this.current.path.announce();
-    if (why && this.switching?.mode !== why.mode) return;
-    const { code = "timeout", reason = "The proposal came to nothing.", by = "" } = why ?? {};
-    this.switched(new ProtocolError(code, reason, { details: { by } }));
+    this.modeSwitch.rolledBack(why);
   }
 
   private drop({ path, stopTimer }: Building): void {
@@ -503,7 +443,7 @@ export class PeerGroup {
       { agent, environment, configuration, publications, ownOrder, scope: "" },
       {
         ...this.pathListener(() => path),
-        reachable: (peer, is_reachable) => this.say({ kind: "report", peer, is_reachable }),
+        reachable: (peer, is_reachable) => this.speech.say({ kind: "report", peer, is_reachable }),
         tracksChanged: (identity, tracks) => this.listener.tracksChanged(identity, tracks),
       },
     );
@@ -517,7 +457,7 @@ export class PeerGroup {
       { agent, environment, configuration, publications, ownOrder },
       {
         ...this.pathListener(() => path),
-        reachable: (peer, is_reachable) => this.say({ kind: "report", peer, is_reachable }),
+        reachable: (peer, is_reachable) => this.speech.say({ kind: "report", peer, is_reachable }),
         hostChanged: (host, term, state) => {
           this.hostNews = () => this.listener.hostChanged(host, term, state);
           this.tellHost();
@@ -525,8 +465,8 @@ export class PeerGroup {
         message: (sender, payload) => this.listener.data(sender, payload, false),
         known: (sender, frame) => this.port.receive(sender, frame, path, true),
         gone: (identity) => this.leaving.delete(identity) && this.port.leftAsSender(identity),
-        renew: (term) => this.tellLossy({ kind: "renew", term }),
-        unheard: (term) => this.tellLossy({ kind: "unheard", term }),
+        renew: (term) => this.speech.sayLossy({ kind: "renew", term }),
+        unheard: (term) => this.speech.sayLossy({ kind: "unheard", term }),
         failed: (error) => this.listener.failed(error),
       },
     );
@@ -545,14 +485,6 @@ export class PeerGroup {
     this.port.left(HOST_ROLE);
     for (const identity of this.leaving) this.port.leftAsSender(identity);
     this.leaving.clear();
-  }
-
-  /** What is said again in a moment. */
-  private tellLossy(content: GroupRequest): void {
-    const { agent } = this.settings;
-    if (!agent.isConnected) return;
-    const message = { content, type: SIGNAL_TYPE, to: GROUP_AGENT, delivery: "lossy" } as const;
-    agent.sendMessage(message).catch(() => undefined);
   }
 
   private openWorker(): WorkerPath {
@@ -576,29 +508,16 @@ export class PeerGroup {
   private giveUp(path: Path): void {
     if (path === this.relay) return;
     if (path instanceof MeshPath || path instanceof HostPath) path.retire();
-    const missing = new Set(this.follower.others.keys());
-    for (const identity of missing) {
-      const route = path.routeTo(identity);
-      if (route) this.port.flush(route, identity);
-      else missing.delete(identity);
-    }
-    const stopTimer = this.settings.environment.startTimer(DRAIN_MS, () => {
-      missing.clear();
-      this.refresh();
-    });
-    this.draining.push({ path, missing, stopTimer });
+    this.givenUp.add(path, this.follower.others.keys());
   }
 
   private flushed(sender: string, by: Path | undefined): void {
-    for (const { path, missing } of this.draining) if (path === by) missing.delete(sender);
+    this.givenUp.flushed(sender, by);
     this.refresh();
   }
 
   private endDrained(): void {
-    const drained = this.draining.filter(({ missing }) => missing.size === 0);
-    this.draining = this.draining.filter(({ missing }) => missing.size > 0);
-    for (const { path, stopTimer } of drained) {
-      stopTimer();
+    for (const path of this.givenUp.takeDrained()) {
       if (path instanceof MeshPath || path instanceof HostPath) path.close("switched");
     }
     if (this.needsWorker) this.openWorker();
@@ -610,9 +529,8 @@ export class PeerGroup {
   }
 
   private get needsWorker(): boolean {
-    const isWorker = ({ path }: { readonly path: Path }): boolean => path instanceof WorkerPath;
-    const ways = [this.current, this.building, ...this.draining].filter((way) => way !== undefined);
-    if (ways.some(isWorker)) return true;
+    const paths = [this.current?.path, this.building?.path, ...this.givenUp.paths];
+    if (paths.some((path) => path instanceof WorkerPath)) return true;
     // In the modes that carry no media these go through the media worker.
     const { state } = this.follower;
     if (!this.current || this.current.mode === "mesh") return false;
@@ -640,14 +558,11 @@ export class PeerGroup {
     const { current, building } = this;
     const { others } = this.follower;
     for (const way of [current, building]) way?.path.follow(others);
-    for (const { path, missing } of this.draining) {
-      for (const identity of missing) if (!path.routeTo(identity)) missing.delete(identity);
-    }
     if (current) for (const identity of others.keys()) this.assign(identity, current.path);
     if (this.star) this.port.assign(HOST_ROLE, this.star.routeTo(HOST_ROLE));
     if (building && !building.isAnswered && this.unreached(building.path).length === 0) {
       building.isAnswered = true;
-      this.say({ kind: "ready", term: building.term });
+      this.speech.say({ kind: "ready", term: building.term });
     }
     // The links have it from the moment on in which it is published.
     if (current?.path instanceof MeshPath) {
@@ -740,12 +655,12 @@ export class PeerGroup {
     this.ended = error;
     for (const stop of this.stops.splice(0)) stop();
     this.port.close(error);
-    this.switched(error);
+    this.modeSwitch.end(error);
     for (const action of this.early.splice(0)) action();
     this.building?.stopTimer();
     this.stopHope?.();
-    for (const { stopTimer } of this.draining) stopTimer();
-    for (const way of [this.current, this.building, ...this.draining]) way?.path.close("left");
+    for (const way of [this.current, this.building]) way?.path.close("left");
+    this.givenUp.close("left");
     this.worker?.close();
     this.relay.close();
     for (const change of this.follower.out()) {
