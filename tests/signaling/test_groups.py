@@ -948,3 +948,20 @@ def test_a_draining_server_unseats_nobody() -> None:
         stage.groups.flush(stage.now_ms)
     assert stage.group(bob) == before
     assert stage.groups.deadline_ms is None
+
+
+def test_who_comes_first_after_a_restart_takes_neither_the_place_of_a_member_nor_that_of_the_host() -> None:
+    stage = GroupStage()
+    ann, bob = entered(stage, "host", "ann", "bob")
+    term, seen = stage.host_term(ann), [stage.seen(one) for one in (ann, bob)]
+    after = stage.restarted()
+    zoe = after.join("zoe")
+    after.enter(zoe, "host")
+    assert after.group(zoe).host is UNSET
+    after.later(500)
+    bob, ann = after.join("bob"), after.join("ann")
+    after.enter(bob, "host", seen=seen[1])
+    after.enter(ann, "host", seen=seen[0])
+    state = after.group(zoe)
+    assert [one.name for one in state.members] == ["ann", "bob", "zoe"]
+    assert (after.host(zoe), after.host_term(zoe)) == ("ann", term)

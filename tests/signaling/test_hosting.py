@@ -95,3 +95,14 @@ def test_without_a_word_of_anybody_the_lease_is_good_to_its_end() -> None:
         situation.members[member].is_away = True
     assert situation.hosting.deadline_ms is None
     assert situation.host_at(HOST_TTL_MS * 3) == "ann"
+
+
+def test_after_a_restart_nobody_is_made_host_before_those_who_know_one_had_time_to_come_back() -> None:
+    hosting = Situation().hosting
+    hosting.end()
+    hosting.await_return(BEGAN_MS)
+    assert not hosting.settle(BEGAN_MS + 1_999)
+    assert hosting.host is UNSET
+    assert hosting.deadline_ms == BEGAN_MS + 2_000
+    assert hosting.settle(BEGAN_MS + 2_000)
+    assert hosting.host is not UNSET

@@ -31,7 +31,6 @@ class Day:
         self._critical: Final[list[tuple[int, str]]] = []
         self.is_strict = True
         self._joined = 0
-        self._restarted_ms = -10_000
         rng = self.world.rng
         for _ in range(rng.randint(3, 6)):
             self.world.at(rng.randint(0, 400), self._join)
@@ -47,9 +46,6 @@ class Day:
 
     def _join(self) -> None:
         self._joined += 1
-        if self.world.now - self._restarted_ms < 3_000:
-            # Whoever enters before those come back who know the group founds another: see PROTOCOL.md.
-            self.is_strict = False
         self.world.add(f"m{self._joined}").enter()
 
     def _chatter(self) -> None:
@@ -79,7 +75,6 @@ class Day:
             world.at(rng.randint(0, 100), lambda: self._lose_if(host, "killed"))
         elif what == "restart":
             self.faults.append((world.now, what, ""))
-            self._restarted_ms = world.now
             world.server.restart(rng.choice((50, 500, 1_500)))
         elif what == "join" or who is None:
             self._join()

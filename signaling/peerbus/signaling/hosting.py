@@ -19,6 +19,8 @@ from peerbus.signaling.participant import Participant
 
 _RESERVED_MS: Final = HOST_TTL_MS + 3_000
 """How long a host of before a restart has to connect again and renew."""
+_RETURN_MS: Final = 2_000
+"""How long after it was founded anew a group waits for those who know who was host before the restart."""
 _LATE_MS: Final = 250
 """Who looks so long after a lease has run out was asleep itself, and may have renewals yet to read."""
 _UNHEARD_RENEW_MS: Final = 2 * HOST_RENEW_MS
@@ -98,6 +100,8 @@ class Hosting:
         self._counters: Final = counters
         self._lease: HostLease | None = None
         self._retry_at_ms: int | None = None
+        self._wait_until_ms = 0
+        """Until when nobody is made host, since one may come back."""
         self._stale_told: Final[dict[str, int]] = {}
         """The term that held when somebody's renewal was refused last."""
 
@@ -120,7 +124,9 @@ class Hosting:
         if self._retry_at_ms is not None:
             return self._retry_at_ms
         lease = self._lease
-        if lease is None or not self._takers(lease.holder):
+        if lease is None:
+            return self._wait_until_ms or None
+        if not self._takers(lease.holder):
             return None
         unheard_ms = self._unheard_until_ms(lease)
         return lease.until_ms if unheard_ms is None else min(lease.until_ms, unheard_ms)
@@ -161,6 +167,11 @@ class Hosting:
     def end(self) -> None:
         """There is no host."""
         self._lease = self._retry_at_ms = None
+        self._wait_until_ms = 0
+
+    def await_return(self, now_ms: int) -> None:
+        """There was maybe a host before a restart, who is not back yet; if nobody tells of it, another is made host."""
+        self._wait_until_ms = now_ms + _RETURN_MS
 
     def left(self, identity: str) -> None:
         """Somebody has left the group."""
@@ -230,6 +241,10 @@ class Hosting:
         """Sees to it that there is a host. Whether another is, or the same under another term."""
         lease = self._lease
         self._retry_at_ms = None
+        if now_ms >= self._wait_until_ms:
+            self._wait_until_ms = 0
+        elif lease is None:
+            return False
         if lease is not None:
             unheard_ms = self._unheard_until_ms(lease)
             is_unheard = unheard_ms is not None and now_ms >= unheard_ms
