@@ -33,9 +33,9 @@ from peerbus.protocol.groups import (
 from peerbus.signaling.group_policy import AutoPolicy, Situation, preferences
 from peerbus.signaling.hosting import GroupCounters, Hosting
 from peerbus.signaling.limits import Limits
+from peerbus.signaling.objections import Objections
 from peerbus.signaling.participant import ALL_MODES, Participant
 from peerbus.signaling.proposal import AUTO, Proposal
-from peerbus.signaling.rate import TokenBucket
 
 EndCode: TypeAlias = Literal["vetoed", "timeout", "not_supported", "host_left", "superseded"]
 
@@ -90,8 +90,7 @@ class Group:
         )
         self.proposal: Proposal | None = None
         self._policy = AutoPolicy()
-        self._objections: Final[dict[str, TokenBucket]] = {}
-        """How many more proposals somebody may roll back; kept a while for who has left."""
+        self._objections: Final = Objections(limits.group_vetoes_per_min)
         # Above those of before a restart: who comes first after it takes nobody's place.
         self._last_order = (first_term - 1) % (_ORDER_MAX // 2)
         self._seen_term = 0
@@ -180,7 +179,7 @@ class Group:
         seen = self._believed(request, modes, now_ms)
         others = [one for one in self.members if one != identity or not is_anew]
         if not others:
-            self._found(request, modes, seen, now_ms)
+            self._found(request, modes, seen)
         else:
             if self.mode not in modes and not (seen is not None and self._is_newer(seen, modes)):
                 text = f"The group is in mode {self.mode}, which this member does not offer."
@@ -255,7 +254,7 @@ class Group:
             return None
         return seen if 0 < seen.term < self._first_term else None
 
-    def _found(self, request: Enter, modes: frozenset[Mode], seen: Seen | None, now_ms: int) -> None:
+    def _found(self, request: Enter, modes: frozenset[Mode], seen: Seen | None) -> None:
         mode: Mode | None
         if seen is not None:
             mode = seen.mode
@@ -274,8 +273,6 @@ class Group:
         self._seen_term = 0 if seen is None else seen.term
         self.proposal = None
         self._hosting.end()
-        if seen is None and self._first_term > 1 and now_ms < self._gather_until_ms:
-            self._hosting.await_return(now_ms)
         self._policy = AutoPolicy()
 
     def _first_choice(self, request: Enter, modes: frozenset[Mode]) -> Mode | None:
@@ -368,7 +365,7 @@ class Group:
         """
         member = self._member(identity)
         proposal = self._proposed(request.term)
-        if self._may_object(identity, now_ms):
+        if self._objections.take(identity, now_ms):
             reason = f"{member.name}: {request.reason}" if request.reason else f"{member.name} can't"
             self._roll_back("vetoed", reason, identity, now_ms)
         else:
@@ -438,17 +435,6 @@ class Group:
         self.proposal = None
         self._is_changed = True
 
-    def _may_object(self, identity: str, now_ms: int) -> bool:
-        """Counts an objection; False if it is one too many."""
-        return self._allowance(identity, now_ms).take(now_ms) == 0
-
-    def _allowance(self, identity: str, now_ms: int) -> TokenBucket:
-        allowance = self._objections.get(identity)
-        if allowance is None:
-            most = self._limits.group_vetoes_per_min
-            allowance = self._objections[identity] = TokenBucket(most / 60, most, now_ms)
-        return allowance
-
     def renew(self, identity: str, term: int, *, is_answered: bool, now_ms: int) -> None:
         """
         Word from the work loop of who believes to be host.
@@ -483,21 +469,19 @@ class Group:
         if self.mode == "host" and self._hosting.settle(now_ms):
             self._is_changed = True
         self._settle_auto(now_ms)
-        for identity in [one for one in self._objections if one not in self.members]:
-            if self._objections[identity].peek(now_ms) == 0 and self._objections[identity].is_full:
-                del self._objections[identity]
+        self._objections.forget(self.members, now_ms)
 
     def _settle_proposal(self, now_ms: int) -> None:
         proposal = self.proposal
         if proposal is None:
             return
         missing = [one for one in self._by_order() if one.identity not in proposal.answered]
-        heeded = [one for one in missing if self._allowance(one.identity, now_ms).peek(now_ms) == 0]
+        heeded = [one for one in missing if self._objections.is_heeded(one.identity, now_ms)]
         if heeded and now_ms < proposal.deadline_ms:
             return
         if heeded:
             for one in missing:
-                self._may_object(one.identity, now_ms)
+                self._objections.take(one.identity, now_ms)
             names = ", ".join(one.name for one in missing[:5])
             self._roll_back("timeout", f"no answer from {names}", heeded[0].identity, now_ms)
             return
