@@ -35,7 +35,7 @@ const marks = { loaded: performance.now() };
 const query = new URLSearchParams(location.search);
 const agent = new AgentConnection();
 agent.onConnect = () => { marks.joined ??= performance.now(); };
-const webrtc = new WebRTCHelper(agent);
+const webrtc = new WebRTCHelper(agent, { mode: "sfu" });
 const native = RTCPeerConnection.prototype.setRemoteDescription;
 RTCPeerConnection.prototype.setRemoteDescription = function (answer) {
   marks.answered ??= performance.now();
@@ -100,7 +100,7 @@ async def measure(
     options: dict[str, Any] = {} if password is None else {"channel_password": password}
     async with AgentConnection(address, api_key=key) as agent:
         await agent.connect(channel, "bot", **options)
-        async with WebRTCHelper(agent) as call:
+        async with WebRTCHelper(agent, mode="sfu") as call:
             await call.publish(picture(640, 480))
             await call.connect()
             await visit(browser, page_address, channel, password)

@@ -16,7 +16,7 @@ window.calls = {
       if (message.content?.kind === "offer") call.offers += 1;
       return send(message);
     };
-    const webrtc = new WebRTCHelper(agent, { e2ee });
+    const webrtc = new WebRTCHelper(agent, { mode: "sfu", e2ee });
     call.webrtc = webrtc;
     webrtc.onDataReceived = (data, name) =>
       call.data.push([name, data instanceof Uint8Array ? [...data] : data]);

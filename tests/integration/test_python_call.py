@@ -51,7 +51,7 @@ class Caller:
 
     def __init__(self, agent: AgentConnection) -> None:
         self.agent = agent
-        self.call = WebRTCHelper(agent)
+        self.call = WebRTCHelper(agent, mode="sfu")
         self.messages: list[Any] = []
         self.data: list[tuple[Any, Peer]] = []
         self.ended: list[RemoteTrack] = []

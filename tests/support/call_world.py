@@ -1,14 +1,16 @@
 """
-A call without a server: one SFU worker in this process, and agents that hand it their signals directly.
+A call without a server: one SFU worker in this process, agents that hand it their signals directly, and a group that
+stays in mode `sfu`.
 
     async with call_world() as world:
         ann = world.agent("ann")
-        call = WebRTCHelper(ann)
+        call = WebRTCHelper(ann, mode="sfu")
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,9 +19,11 @@ import msgspec
 
 from peerbus.client.errors import PeerbusError
 from peerbus.client.events import Emitter
+from peerbus.client.outcome import Outcome
 from peerbus.client.records import Ack, Message
 from peerbus.protocol import signals
 from peerbus.protocol.grants import Operation
+from peerbus.protocol.groups import GROUP_AGENT, Enter, Exit, GroupMember, GroupRequest, GroupState
 from peerbus.protocol.messages import IceServer
 from peerbus.protocol.secrets import SecretBytes
 from peerbus.protocol.session.outputs import State
@@ -60,23 +64,32 @@ class WorldAgent(Emitter):
     async def get_ice_servers(self) -> list[IceServer]:
         return self.ice_servers
 
-    async def send_message(self, content: Any, **options: Any) -> Ack:
-        assert options == {"type": "signal", "to": [SFU_AGENT], "delivery": "live"}
+    def send_message(self, content: Any, **options: Any) -> Outcome[Ack]:
+        (to,) = options.pop("to")
+        assert options == {"type": "signal", "delivery": "live"}
+        outcome: Outcome[Ack] = Outcome(lambda error: None)
+        if to == GROUP_AGENT:
+            self.world.group_asked(self, msgspec.convert(content["content"], GroupRequest))
+            outcome.succeed(Ack())
+            return outcome
+        assert to == SFU_AGENT
         signal: ClientSignal = msgspec.convert(content["content"], ClientSignal)
         self.sent.append(signal)
         if self.refusal is not None:
-            raise self.refusal
-        self.world.forward(self, signal)
-        return Ack()
+            outcome.fail(self.refusal)
+        else:
+            self.world.forward(self, signal)
+            outcome.succeed(Ack())
+        return outcome
 
-    def deliver(self, signal: SfuSignal) -> None:
-        """A signal of the SFU reaches this agent."""
+    def deliver(self, signal: SfuSignal | GroupState, sender: str = SFU_AGENT) -> None:
+        """A signal of the SFU, or of the group, reaches this agent."""
         message = Message(
             content=msgspec.to_builtins(signal),
             type="signal",
-            sender=SFU_AGENT,
+            sender=sender,
             sender_session=None,
-            identity=SFU_AGENT,
+            identity=sender,
             delivery="live",
             message_id="m",
             offset=None,
@@ -94,6 +107,8 @@ class WorldAgent(Emitter):
         """The connection to signaling comes or goes."""
         self.state = state
         self.emit("state", state)
+        if state.name == "connected":
+            self.emit("connect")
 
     def offers(self) -> list[signals.Offer]:
         """Those that were sent so far."""
@@ -107,6 +122,10 @@ class CallWorld:
         self.agents: dict[str, WorldAgent] = {}
         self.room = signals.Room(scope="project", channel_id=b"channel", term=1)
         self.operations = [operation.value for operation in Operation]
+        self.members: dict[str, GroupMember] = {}
+        """The group."""
+        self._version = 0
+        self._orders = itertools.count(1)
         self.worker = self._open()
 
     def _open(self) -> Worker:
@@ -132,8 +151,32 @@ class CallWorld:
         message = Forward(room=self.room, participant=who, signal=signal)
         asyncio.get_running_loop().call_soon(lambda: self.worker.receive(message))
 
+    def group_asked(self, agent: WorldAgent, request: GroupRequest) -> None:
+        """Somebody enters the group, or leaves it; all are told."""
+        before = self.members.get(agent.identity)
+        if isinstance(request, Enter):
+            self.members[agent.identity] = GroupMember(
+                identity=agent.identity,
+                name=agent.agent_name,
+                order=next(self._orders) if before is None else before.order,
+                modes=request.modes,
+                has_media=request.has_media,
+            )
+        elif isinstance(request, Exit):
+            self.members.pop(agent.identity, None)
+        asyncio.get_running_loop().call_soon(self._tell_group)
+
+    def _tell_group(self) -> None:
+        self._version += 1
+        members = list(self.members.values())
+        state = GroupState(version=self._version, term=1, mode="sfu", reason="first", members=members)
+        for identity in list(self.members):
+            if self.agents[identity].is_connected:
+                self.agents[identity].deliver(state, GROUP_AGENT)
+
     def gone(self, agent: WorldAgent, code: str) -> None:
         """The channel lost a member."""
+        self.group_asked(agent, Exit())
         self.worker.receive(Gone(room=self.room, identity=agent.identity, code=code))
 
     async def replace_worker(self, *, is_told: bool = True) -> None:

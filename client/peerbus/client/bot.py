@@ -74,7 +74,7 @@ async def _run(link: Link, options: argparse.Namespace) -> None:
             attributes={"is_bot": True},
         )
         meters = _Meters()
-        call = WebRTCHelper(agent)
+        call = WebRTCHelper(agent, mode="sfu")
         call.on_track = meters.add
         call.on_state = lambda state: _say(f"{state.name}. {state.why}".rstrip(". "))
         call.on_error = lambda error: _say(str(error))

@@ -17,7 +17,10 @@ from msgspec.structs import replace
 from peerbus.protocol.groups import Mode
 
 MESH_MEMBERS: Final = 3
-"""Each sends everything to each other: to three, whether data or media (two uplinks each)."""
+"""Where only data flow each sends everything to each other up to so many."""
+MEDIA_UPLINKS: Final = 3
+"""Where somebody has media, nobody is to send more than so many times what one picture takes: n members of a mesh have
+n − 1 uplinks each, so four are a mesh, and five go to the SFU."""
 HOST_MEMBERS: Final = 6
 """One sends everything to all others."""
 HOST_MEMBERS_MAX: Final = 16
@@ -60,7 +63,7 @@ def preferences(situation: Situation) -> tuple[Mode, ...]:
     if situation.has_media:
         if situation.has_unreachable:
             return ("sfu", "datachannel", "relay", "mesh", "host")
-        if members > MESH_MEMBERS:
+        if members - 1 > MEDIA_UPLINKS:
             # What no worker carries only a mesh can.
             return ("sfu", "datachannel", "mesh", "host", "relay")
         return ("mesh", "sfu", "host", "datachannel", "relay")

@@ -47,7 +47,7 @@ async def until(is_so: Callable[[], Any]) -> None:
 async def one_to_one(world: CallWorld) -> tuple[WebRTCHelper, WebRTCHelper, RemoteTrack]:
     """Ann shows a picture, bob sees it."""
     ann, bob = (
-        WebRTCHelper(world.agent(name))  # type: ignore[arg-type]  # as much of an agent as it needs
+        WebRTCHelper(world.agent(name), mode="sfu")  # type: ignore[arg-type]  # as much of an agent as it needs
         for name in ("ann", "bob")
     )
     tracks: asyncio.Queue[RemoteTrack] = asyncio.Queue()

@@ -65,7 +65,7 @@ class Caller:
 
     def __init__(self, agent: WorldAgent, **options: Any) -> None:
         self.agent = agent
-        self.call = WebRTCHelper(agent, **options)  # type: ignore[arg-type]  # as much of an agent as it needs
+        self.call = WebRTCHelper(agent, mode="sfu", **options)  # type: ignore[arg-type]  # as much of an agent as it needs
         self.states: list[tuple[str, str]] = []
         self.call.on_encryption_state = lambda track: self.states.append((track.kind, track.encryption))
 

@@ -28,12 +28,8 @@ export type { SealingCounters } from "./agent/sealed-channel";
 export { SealingError } from "./agent/sealing-error";
 export { type ErrorCode, type ErrorInfo, errorInfo, ProtocolError as PeerbusError } from "./protocol/errors";
 export type { Mode, WantedMode } from "./webrtc/group-follower";
-export {
-  type DataOptions,
-  type WebRTCEvents,
-  WebRTCHelper,
-  type WebRTCOptions,
-} from "./webrtc/helper";
+export { WebRTCHelper } from "./webrtc/helper";
+export type { DataOptions, HostEvent, WebRTCEvents, WebRTCOptions } from "./webrtc/helper-options";
 export type { Simulation } from "./webrtc/network-simulator";
 export type { PeerStats } from "./webrtc/peer-stats";
 export type { LocalPublication, PublishOptions } from "./webrtc/publications";

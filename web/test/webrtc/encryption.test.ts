@@ -4,7 +4,7 @@ import { AgentConnection } from "../../src/sdk/agent/agent";
 import { ProtocolError } from "../../src/sdk/protocol/errors";
 import { WebRTCHelper, type WebRTCOptions } from "../../src/sdk/webrtc/helper";
 import { settle } from "../agent/fake-world";
-import { FakeCallWorld, FakeTrack } from "./fake-peers";
+import { enterGroup, FakeCallWorld, FakeTrack } from "./fake-peers";
 
 type Json = Record<string, unknown>;
 
@@ -28,7 +28,7 @@ async function join(
   sealed?: boolean,
   agentName = "alice",
 ): Promise<void> {
-  webrtc = new WebRTCHelper(agent, options, world);
+  webrtc = new WebRTCHelper(agent, { mode: "sfu", ...options }, world);
   webrtc.onEncryptionState = (state, { id }) => states.push(`${id} ${state}`);
   webrtc.onError = () => undefined;
   agent.onError = () => undefined;
@@ -43,7 +43,7 @@ async function join(
 async function welcome(changes: Json = {}): Promise<void> {
   world.connection.open();
   world.connection.welcome(changes);
-  await settle();
+  await enterGroup(world);
   await settle();
 }
 

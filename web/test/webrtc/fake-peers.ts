@@ -2,7 +2,7 @@
 import type { CallEnvironment } from "../../src/sdk/webrtc/environment";
 import type { Order, Report, TransformOptions } from "../../src/sdk/webrtc/frame-kernel";
 import type { FrameWorkerPort } from "../../src/sdk/webrtc/frame-worker";
-import { FakeWorld } from "../agent/fake-world";
+import { FakeWorld, settle } from "../agent/fake-world";
 
 export class FakeTrack extends EventTarget {
   readonly kind: string;
@@ -343,3 +343,34 @@ export class FakeCallWorld extends FakeWorld implements CallEnvironment {
     return peer;
   }
 }
+
+/** Answers the newest request to enter the group: it has this mode, and these members beside Alice. */
+export async function enterGroup(
+  world: FakeCallWorld,
+  { mode = "sfu", others = [] }: { mode?: string; others?: readonly Record<string, unknown>[] } = {},
+): Promise<void> {
+  await settle();
+  const requests = world.connection.received.filter(
+    (frame) => frame.op === "send" && frame.to?.[0] === GROUP,
+  );
+  const asked = requests.at(-1);
+  if (asked?.op !== "send") throw new Error("Nobody wants to enter.");
+  world.connection.say({ op: "ack", id: asked.id, promise: "memory", message_id: "g", time_ms: 1 });
+  const modes = ["mesh", "host", "relay", "datachannel", "sfu"];
+  const members = [{ identity: "lineage:alice", name: "alice", order: 1, modes }, ...others];
+  groupVersion += 1;
+  world.connection.say({
+    op: "message",
+    delivery: "lossy",
+    message_id: `g${groupVersion}`,
+    time_ms: 7,
+    sender: GROUP,
+    identity: "service",
+    type: "signal",
+    content: { kind: "group", version: groupVersion, term: 5, mode, reason: "first", members },
+  });
+  await settle();
+}
+
+const GROUP = "peerbus:group";
+let groupVersion = 0;

@@ -496,8 +496,5 @@ describe("switchMode", () => {
       correlation_id: "c",
     });
     expect(await switching).toBe("no_worker");
-    const other = new WebRTCHelper(agent, {}, world);
-    expect(await codeOf(other.switchMode("mesh"))).toBe("not_supported");
-    other.close();
   });
 });

@@ -1,8 +1,8 @@
 """
 The call of a group: data by the way of the mode that holds, media beside it, peers as the group knows them.
 
-Owns which ways there are, and when the SFU is needed: for data in the modes `datachannel` and `sfu`, and in all but
-`mesh` for media, as soon as somebody publishes. Never follows the group itself (`peer_group`).
+Owns which ways there are, and whether the SFU is needed beside them: for media in all modes but `mesh`, as soon as
+somebody publishes. Never follows the group itself (`peer_group`), nor runs the call through the SFU (`group_sfu`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import UNSET, structs
 
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.outcome import Outcome
-from peerbus.client.webrtc.call_ways import CallParts
+from peerbus.client.webrtc.call_parts import CallParts
+from peerbus.client.webrtc.group_sfu import GroupSfu, SfuEvents
 from peerbus.client.webrtc.host_frames import HOST_ROLE
 from peerbus.client.webrtc.host_record import HostView
 from peerbus.client.webrtc.host_way import HostEvents, HostWay
@@ -26,10 +27,8 @@ from peerbus.client.webrtc.network_simulator import Simulation
 from peerbus.client.webrtc.peer_frames import STREAM_MAX
 from peerbus.client.webrtc.peer_group import GroupEvents, PeerGroup, PeerState
 from peerbus.client.webrtc.peer_port import PeerPort
-from peerbus.client.webrtc.plain_call import read_data
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.records import CallState, Peer
-from peerbus.client.webrtc.sfu_call import CallEvents, SfuCall
 from peerbus.client.webrtc.sfu_way import SfuWay
 from peerbus.client.webrtc.stats import DataStats, PeerStats
 from peerbus.client.webrtc.ways import Way, WayEvents
@@ -38,15 +37,10 @@ from peerbus.protocol.session.outputs import State
 
 MODES: Final[tuple[Mode, ...]] = ("mesh", "host", "relay", "datachannel", "sfu")
 """What a Python peer can be in."""
-_LINGER_S: Final = 1.0
-_NO_WORKER_S: Final = 4.0
-"""Who comes into a mode through a worker waits so long for one: to be started anew takes less."""
-_AGAIN_S: Final = 2.0
-"""After so long a call that is needed, and could not be made, is tried again."""
 
 
 class GroupCall:
-    """See the module, and `Call`."""
+    """See the module."""
 
     def __init__(self, parts: CallParts, mode: WantedMode, *, carry: bool) -> None:
         self._parts: Final = parts
@@ -73,30 +67,24 @@ class GroupCall:
                 on_error=parts.on_error,
             ),
         )
-        self.sfu: Final = SfuCall(
-            parts.agent,
-            parts.publishing,
-            parts.reception,
-            parts.encryption,
-            parts.ice,
-            CallEvents(
-                emit=self._call_emits,
-                on_state=self._call_changed,
-                on_room=self._room_came,
-                on_data=self._call_data_came,
-                on_over=self._call_over,
-                on_error=parts.on_error,
+        self._sfu: Final = GroupSfu(
+            parts,
+            SfuEvents(
+                members=lambda: self.group.members,
+                is_wanted=self._has_media_beside,
+                is_asked_for=self._is_sfu_asked_for,
+                on_frame=self.group.frame_came,
+                on_plain_data=self._data_came,
+                on_peers=lambda: parts.emit("peers", self.peers),
+                on_change=self._look,
             ),
         )
+        self.sfu: Final = self._sfu.call
         self._meshes: Final[list[MeshWay]] = []
         self._host_ways: Final[list[HostWay]] = []
-        self._sfu_ways: Final[list[tuple[SfuWay, WayEvents]]] = []
-        self._stopping: asyncio.Task[None] | None = None
-        self._again: asyncio.TimerHandle | None = None
-        self._hopeless: asyncio.TimerHandle | None = None
+        self._deadline: asyncio.TimerHandle | None = None
         self._was_up = False
         self._is_over = False
-        self._connection_id = ""
         self._host = ""
         self._host_news: tuple[int, Any] | None = None
         """The term and the state that are to be told as soon as the mode holds."""
@@ -107,26 +95,26 @@ class GroupCall:
 
     @property
     def mode(self) -> Mode | None:
-        """See `Call`."""
+        """The mode that holds; None while that is not known."""
         return self.group.mode
 
     @property
     def term(self) -> int:
-        """See `Call`."""
+        """Its term."""
         return self.group.term
 
     @property
     def peers(self) -> list[Peer]:
-        """See `Call`."""
+        """Everybody else."""
         return [self._peer(identity) for identity in self.group.members]
 
     @property
     def data_stats(self) -> DataStats:
-        """See `Call`."""
+        """The figures of data."""
         return self._port.stats
 
     def peer_stats(self) -> list[PeerStats]:
-        """See `Call`."""
+        """How each peer is reached."""
         stats = []
         for identity, member in self.group.members.items():
             way = self._port.way_of(identity)
@@ -146,7 +134,7 @@ class GroupCall:
         return stats
 
     def is_connected_to(self, peer: str) -> bool:
-        """See `Call`."""
+        """Whether data flow to a peer (name or identity) now."""
         for identity, member in self.group.members.items():
             if peer in (identity, member.name):
                 return self.group.state_of(identity) in ("connected", "carried")
@@ -154,23 +142,26 @@ class GroupCall:
 
     @property
     def host(self) -> Peer | None:
-        """See `Call`."""
+        """Who is host, in mode `host`."""
         return self._peer(self._host) if self._host and self.group.mode == "host" else None
 
     @property
     def is_host(self) -> bool:
-        """See `Call`."""
+        """Whether this member is host, and serves."""
         return any(way.is_host for way in self._host_ways if way is self.group.way)
 
     # --- what the helper asks for -------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """See `Call`."""
+        """Joins."""
         self._parts.on_state(CallState(name="connecting"))
-        self.group.begin(self._parts.connect_timeout)
+        timeout_s = self._parts.connect_timeout
+        if timeout_s is not None:
+            self._deadline = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
+        self.group.enter()
 
     def send(self, to: Sequence[str] | None, payload: Any, *, is_lossy: bool) -> Outcome[bool]:
-        """See `Call`. Raises `PeerbusError` (`unknown_recipient`) for who is not in the group."""
+        """Takes a message; `to` are names or identities, of the group: else `PeerbusError` (`unknown_recipient`)."""
         if self.group.mode is None:
             outcome: Outcome[bool] = Outcome(self._parts.on_error)
             if is_lossy:
@@ -183,7 +174,7 @@ class GroupCall:
         return self._port.send(self._identities(to), payload, is_lossy=is_lossy)
 
     def set_host_state(self, state: Any) -> None:
-        """See `Call`. Raises `PeerbusError` (`forbidden`, `bad_request`, `too_large`)."""
+        """The state of the host's application. Raises `PeerbusError` (`forbidden`, `bad_request`, `too_large`)."""
         for way in self._host_ways:
             if way is self.group.way:
                 way.set_state(state)
@@ -191,65 +182,60 @@ class GroupCall:
         raise PeerbusError(ErrorCode.FORBIDDEN, "Only the host keeps a state, in mode host.")
 
     def switch_mode(self, mode: WantedMode) -> Outcome[None]:
-        """See `Call`."""
+        """Proposes another mode."""
         return self.group.switch_mode(mode)
 
     def simulate(self, simulation: Simulation) -> None:
-        """See `Call`."""
+        """The network between the peers is like this from now on."""
         self._port.simulate(simulation)
 
     def publications_changed(self) -> None:
-        """See `Call`."""
+        """What is published has changed."""
         self.group.tell_media(bool(self._parts.publishing.publications))
         self.sfu.want_offer()
         self._tell_meshes()
         self._look()
 
     async def unpublish(self, publication: Publication) -> None:
-        """See `Call`."""
+        """A publication ended."""
         self.group.tell_media(bool(self._parts.publishing.publications))
         self._tell_meshes()
         await self.sfu.unpublish(publication)
 
     async def mute(self, publication: Publication) -> None:
-        """See `Call`."""
+        """A publication was muted, or goes on."""
         self._tell_meshes()
         await self.sfu.mute(publication)
 
     def agent_changed(self, state: State) -> None:
-        """See `Call`."""
+        """The agent's connection came or went."""
         self.sfu.agent_changed(state)
 
     def reconnect_now(self) -> None:
-        """See `Call`."""
+        """Ends the waiting for the next attempt."""
         self.sfu.reconnect_now()
 
     def end(self) -> None:
-        """See `Call`."""
+        """Nothing is sent any more, and nothing listened to; what is left is ended by `close`."""
         self._is_over = True
-        for timer in (self._again, self._hopeless):
-            if timer is not None:
-                timer.cancel()
+        if self._deadline is not None:
+            self._deadline.cancel()
         for _, _, _, outcome in self._waiting:
             outcome.fail(PeerbusError(ErrorCode.CLOSED, "The call is over."), is_expected=True)
         self._waiting = []
         self._port.close()
         self.group.end()
-        self.sfu.forget()
-        self.sfu.close()
-        self.sfu.cancel()
+        self._sfu.end()
 
     async def leave(self) -> None:
-        """See `Call`."""
+        """Tells the others that this is the end."""
         self.group.leave()
         await self.sfu.leave()
 
     async def close(self) -> None:
-        """See `Call`."""
+        """No connection or task of it is left."""
         await self.group.close()
-        await self.sfu.stop()
-        if self._stopping is not None:
-            await asyncio.wait([self._stopping])
+        await self._sfu.close()
 
     # --- inside: media of the mesh ------------------------------------------------------------------------------
 
@@ -296,10 +282,7 @@ class GroupCall:
 
     def _make_way(self, mode: Mode, events: WayEvents) -> Way:
         if mode in ("datachannel", "sfu"):
-            way = SfuWay(mode, self.sfu, events, lambda: self._sfu_way_closed(way))
-            self._sfu_ways.append((way, events))
-            self._look()
-            return way
+            return self._sfu.make_way(mode, events)
         if mode == "mesh":
             mesh = MeshWay(self._parts, events, self.group.report, self._mesh_closed)
             self._meshes.append(mesh)
@@ -379,109 +362,39 @@ class GroupCall:
 
     # --- inside: the SFU ----------------------------------------------------------------------------------------
 
-    @property
-    def _is_needed(self) -> bool:
-        """Whether the call through the SFU is."""
-        if self._is_over:
-            return False
-        if self._sfu_ways:
-            return True
+    def _has_media_beside(self) -> bool:
+        """Whether somebody has media, in a mode in which they go through the SFU."""
         has_media = bool(self._parts.publishing.publications) or any(
             member.has_media for member in self.group.members.values()
         )
         return has_media and self.group.mode not in (None, "mesh")
 
+    def _is_sfu_asked_for(self) -> bool:
+        state = self.group.follower.state
+        return state is not None and not state.is_auto and state.mode in ("datachannel", "sfu")
+
     def _look(self) -> None:
         """Begins or ends the call through the SFU, and tells where all stands."""
         if self._is_over:
             return
-        if self._is_needed and not self.sfu.is_running and self._stopping is None and self._again is None:
-            self.sfu.begin(None)
-        elif not self._is_needed and self.sfu.is_running and self._stopping is None:
-            self._stopping = asyncio.create_task(self._stop_later(), name="peerbus-call-stop")
+        self._sfu.look()
         way = self.group.way
-        is_up = way is not None and (not isinstance(way, SfuWay) or self.sfu.state.name == "connected")
+        is_up = way is not None and (not isinstance(way, SfuWay) or self._sfu.is_up)
         if is_up:
             self._was_up = True
             self._parts.on_state(CallState(name="connected"))
             self._send_waiting()
-        elif self._was_up:
-            self._parts.on_state(
-                CallState(name="reconnecting", code=self.sfu.state.code, why=self.sfu.state.why)
-            )
+        elif self._was_up or self.sfu.state.code:
+            name: Literal["connecting", "reconnecting"] = "reconnecting" if self._was_up else "connecting"
+            self._parts.on_state(structs.replace(self.sfu.state, name=name))
 
-    async def _stop_later(self) -> None:
-        """Not before pictures that come another way now have had the time for their first keyframe."""
-        await asyncio.sleep(_LINGER_S)
-        if not self._is_needed:
-            await self.sfu.leave()
-            await self.sfu.stop()
-        self._stopping = None
-        self._look()
-
-    async def _sfu_way_closed(self, way: SfuWay) -> None:
-        self._sfu_ways[:] = [one for one in self._sfu_ways if one[0] is not way]
-        self._look()
-
-    def _room_came(self) -> None:
-        connection = self.sfu.connection
-        if connection is not None and connection.is_up and connection.id != self._connection_id:
-            # What was under way to the connection before is lost.
-            self._connection_id = connection.id
-            for _, events in list(self._sfu_ways):
-                events.on_lost(list(self.group.members))
-        for _, events in list(self._sfu_ways):
-            events.on_change()
-
-    def _call_changed(self, state: CallState) -> None:
-        """The connections of the call came or went; `sfu` has the state."""
-        if state.code == ErrorCode.NO_WORKER and self._hopeless is None and not self._was_up:
-            self._hopeless = asyncio.get_running_loop().call_later(_NO_WORKER_S, self._give_up)
-        self._look()
-
-    def _give_up(self) -> None:
-        """A mode through a worker was asked for, and there is none: only `auto` goes another way then."""
-        self._hopeless = None
-        state = self.group.follower.state
-        if self._was_up or self._is_over or state is None or state.is_auto:
+    def _timed_out(self) -> None:
+        """The call was not joined in time."""
+        if self._was_up:
             return
-        if state.mode in ("datachannel", "sfu") and self.sfu.state.code == ErrorCode.NO_WORKER:
-            self._parts.on_over(PeerbusError(ErrorCode.NO_WORKER, self.sfu.state.why))
-
-    def _call_emits(self, event: str, *args: Any) -> None:
-        if event == "peers":
-            # Who is in the call can be reached by it now.
-            self._room_came()
-            self._parts.emit("peers", self.peers)
-        else:
-            self._parts.emit(event, *args)
-
-    def _call_data_came(self, data: bytes) -> None:
-        message = read_data(data, self._parts)
-        if message is None or message.sender is None:
-            return
-        if message.sender not in self.group.members and not isinstance(message.payload, bytes):
-            # Somebody without a group, who is in the call alone.
-            self._parts.emit("data", message.payload, self._peer(message.sender))
-            return
-        if isinstance(message.payload, bytes):
-            self.group.frame_came(message.sender, message.payload)
-
-    def _call_over(self, error: PeerbusError) -> None:
-        """The call can't be made, for now: media and data through it wait."""
-        for way, events in list(self._sfu_ways):
-            way.failure = error
-            events.on_change()
-        self._parts.publishing.end_all(error)
-        self._parts.on_error(error)
-        if self._is_needed:
-            self._again = asyncio.get_running_loop().call_later(_AGAIN_S, self._begin_again)
-
-    def _begin_again(self) -> None:
-        self._again = None
-        for way, _ in self._sfu_ways:
-            way.failure = None
-        self._look()
+        state = self.sfu.state
+        code = ErrorCode(state.code) if state.code else ErrorCode.TIMEOUT
+        self._parts.on_over(PeerbusError(code, state.why or "The call could not be joined in time."))
 
 
 def _pass_on(outcome: Outcome[bool], done: asyncio.Future[bool]) -> None:

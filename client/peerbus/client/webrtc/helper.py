@@ -1,8 +1,7 @@
 """
 A call in the channel of an agent: what one publishes, what one receives, and data beside it.
 
-Owns what a user sees. Never makes a connection: the call through the SFU alone is `plain_call`, that of a group, in
-whatever mode, `group_call`. The browser SDK has the same names in camelCase.
+Owns what a user sees. Never makes a connection: that is `group_call`. The browser SDK has the same names in camelCase.
 
     async with WebRTCHelper(agent, mode="mesh") as call:
         call.on_data_received = lambda data, peer: print(peer.name, data)
@@ -24,14 +23,13 @@ from peerbus.client.agent import AgentConnection
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.events import Callback, Emitter
 from peerbus.client.outcome import Outcome
-from peerbus.client.webrtc.call_ways import Call, CallParts
+from peerbus.client.webrtc.call_parts import CallParts
 from peerbus.client.webrtc.encryption import CallEncryption
 from peerbus.client.webrtc.group_call import GroupCall
 from peerbus.client.webrtc.ice import IcePolicy
 from peerbus.client.webrtc.ice_choice import IceChoice
 from peerbus.client.webrtc.network_simulator import GOOD, Simulation
 from peerbus.client.webrtc.peer_group import PeerState
-from peerbus.client.webrtc.plain_call import PlainCall
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.publishing import Publishing
 from peerbus.client.webrtc.reception import Reception
@@ -80,7 +78,7 @@ class WebRTCHelper(Emitter):
         self,
         agent: AgentConnection,
         *,
-        mode: WantedMode | None = None,
+        mode: WantedMode = "auto",
         carry: bool = True,
         simulate: Simulation = GOOD,
         ice_servers: Sequence[IceServer | Mapping[str, Any]] | None = None,
@@ -91,11 +89,10 @@ class WebRTCHelper(Emitter):
         """
         `agent` is connected to the channel of the call, or will be.
 
-        `mode`: how data and media travel, for all who are in the channel with a mode; the first one's holds until
+        `mode`: how data and media travel, for all who have a helper in the channel; the first one's holds until
         `switch_mode`. `mesh`: a connection between every two. `host`: data through one member, in one order for all.
         `relay`: data over signaling. `datachannel`: data through the SFU. `sfu`: media and data through the SFU.
-        `auto`: what suits the number of members, chosen by the server.
-        Without one it is a call through the SFU that belongs to no group, as everybody's without a mode.
+        `auto`, as by default: what suits the number of members and what they do, chosen by the server.
         `carry`: a peer that the mode's way does not reach is sent its data over signaling meanwhile.
         `simulate`: a worse network than there is, for trying what a program does in it; see the method.
 
@@ -110,7 +107,7 @@ class WebRTCHelper(Emitter):
         pass included. Reconnecting later never gives up. Raises `PeerbusError` for a mode that there is not.
         """
         super().__init__()
-        if mode is not None and mode not in get_args(Mode) and mode != "auto":
+        if mode not in get_args(Mode) and mode != "auto":
             names = ", ".join((*get_args(Mode), "auto"))
             raise PeerbusError(ErrorCode.BAD_REQUEST, f"mode is one of {names}, not {mode!r}.")
         self._agent: Final = agent
@@ -135,7 +132,7 @@ class WebRTCHelper(Emitter):
             on_over=self._finish,
             on_error=self._tell_error,
         )
-        self._call: Final[Call] = PlainCall(parts) if mode is None else GroupCall(parts, mode, carry=carry)
+        self._call: Final = GroupCall(parts, mode, carry=carry)
         if simulate != GOOD:
             self._call.simulate(simulate)
         self._negotiation: Final = self._call.sfu.negotiation
@@ -331,8 +328,7 @@ class WebRTCHelper(Emitter):
         and True). `reliable=False` (or `lossy=True`) never waits long: the outcome is False if the message was dropped,
         because more was sent than goes through in 100 ms. Works before the connection stands.
 
-        Raises `PeerbusError`: `too_large` (64 MiB, lossy 16,000 bytes; without a mode 64 KiB with the addresses),
-        `unknown_recipient`, `queue_full`, `closed`.
+        Raises `PeerbusError`: `too_large` (64 MiB, lossy 16,000 bytes), `unknown_recipient`, `queue_full`, `closed`.
         """
         if self._state.name == "closed":
             raise PeerbusError(ErrorCode.CLOSED, "This call is over; make another WebRTCHelper.")

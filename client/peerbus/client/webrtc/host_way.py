@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from peerbus.client.errors import PeerbusError
-from peerbus.client.webrtc.call_ways import CallParts
+from peerbus.client.webrtc.call_parts import CallParts
 from peerbus.client.webrtc.host_frames import HOST_ROLE
 from peerbus.client.webrtc.host_mode import HostMode
 from peerbus.client.webrtc.host_record import (

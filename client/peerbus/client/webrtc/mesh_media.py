@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from peerbus.client.webrtc.call_ways import CallParts
+from peerbus.client.webrtc.call_parts import CallParts
 from peerbus.client.webrtc.outgoing import SharedLine
 from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.client.webrtc.publication import Publication

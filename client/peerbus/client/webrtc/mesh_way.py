@@ -17,7 +17,7 @@ from msgspec import UNSET
 from peerbus.client.errors import ErrorCode, PeerbusError
 from peerbus.client.records import Message
 from peerbus.client.webrtc import mesh
-from peerbus.client.webrtc.call_ways import CallParts
+from peerbus.client.webrtc.call_parts import CallParts
 from peerbus.client.webrtc.mesh import LinkPath, MeshLink, Step
 from peerbus.client.webrtc.mesh_media import MeshMedia
 from peerbus.client.webrtc.packet_repair import ASK_AGAIN_MS

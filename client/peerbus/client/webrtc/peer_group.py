@@ -129,7 +129,6 @@ class PeerGroup:
         """Who has left while what it sent may still come, in the host's order."""
         self._strangers: Final[set[str]] = set()
         self._again: asyncio.TimerHandle | None = None
-        self._deadline: asyncio.TimerHandle | None = None
         agent.add_listener("signal", self._signal_came)
         agent.add_listener("connect", self._connected)
         agent.add_listener("gap", self._gap_came)
@@ -182,12 +181,6 @@ class PeerGroup:
             if self.follower.state is not None:
                 self.enter()
 
-    def begin(self, connect_timeout: float | None) -> None:
-        """Enters as soon as the agent is connected; over with `timeout` after so many seconds without a group."""
-        if connect_timeout is not None:
-            self._deadline = asyncio.get_running_loop().call_later(connect_timeout, self._begin_timed_out)
-        self.enter()
-
     def leave(self) -> None:
         """Tells the server."""
         if self._agent.is_connected and self.follower.state is not None:
@@ -199,9 +192,8 @@ class PeerGroup:
             return
         self._is_over = True
         self._stop_veto()
-        for timer in (self._again, self._deadline):
-            if timer is not None:
-                timer.cancel()
+        if self._again is not None:
+            self._again.cancel()
         for event, listener in (
             ("signal", self._signal_came),
             ("connect", self._connected),
@@ -254,10 +246,6 @@ class PeerGroup:
             self._again = asyncio.get_running_loop().call_later(wait_s, self.enter)
         else:
             self._events.on_over(error)
-
-    def _begin_timed_out(self) -> None:
-        if self.follower.state is None:
-            self._events.on_over(PeerbusError(ErrorCode.TIMEOUT, "The group could not be entered in time."))
 
     def _proposal_answered(self, answer: asyncio.Future[Ack]) -> None:
         error = None if answer.cancelled() else answer.exception()

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from peerbus.client.webrtc.call_ways import Call
 from peerbus.client.webrtc.connection import CallConnection
+from peerbus.client.webrtc.group_call import GroupCall
 from peerbus.client.webrtc.peer import SfuPeer
 from peerbus.client.webrtc.publication import Publication
 from peerbus.client.webrtc.reception import Reception
@@ -24,7 +24,7 @@ async def report(
     publications: Sequence[Publication],
     reception: Reception,
     rates: Rates,
-    call: Call,
+    call: GroupCall,
 ) -> CallStats:
     """Everything at this moment."""
     sent: list[SentStats] = []

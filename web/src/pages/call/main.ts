@@ -61,7 +61,7 @@ class Visit {
     this.lobby.clearProblem();
     this.lobby.attempt = entrance.password ? "Deriving the key from the password…" : "Connecting…";
     const agent = new AgentConnection();
-    const webrtc = new WebRTCHelper(agent);
+    const webrtc = new WebRTCHelper(agent, { mode: "sfu" });
     this.agent = agent;
     this.webrtc = webrtc;
     agent.onState = (state) => {

@@ -17,7 +17,7 @@ import type {
   SfuSignal,
   SpeakersSignal,
 } from "../protocol/signals.gen";
-import { decodeData, type Incoming, Outbox, type Waiting } from "./delivery";
+import { decodeData, type Incoming } from "./delivery";
 import { CallEncryption } from "./encryption";
 import type { CallEnvironment } from "./environment";
 import type { EncryptionState } from "./frame-sealing";
@@ -50,7 +50,6 @@ export class Call {
   readonly reception = new Reception();
   /** Those of the whole helper. */
   private publications: Set<Local>;
-  readonly outbox = new Outbox();
   readonly encryption: CallEncryption;
   connection: PeerConnection | undefined;
   private readonly agent: AgentConnection;
@@ -61,7 +60,6 @@ export class Call {
   private readonly recovery: Recovery;
   private readonly stops: (() => void)[];
   private stopTimer: (() => void) | undefined;
-  private stopExpiry: (() => void) | undefined;
   private told = "";
 
   constructor(
@@ -130,26 +128,6 @@ export class Call {
     this.say({ kind: "mute", connection, publication: id, is_muted: isMuted });
   }
 
-  /** Hands over what may go now, and sees to the rest later. */
-  flush(): void {
-    this.stopExpiry?.();
-    this.stopExpiry = undefined;
-    const nowMs = this.environment.nowMs();
-    const { connection, outbox } = this;
-    const { reliable, lossy, dropped } = outbox.take(
-      nowMs,
-      connection?.buffered(false),
-      connection?.buffered(true),
-    );
-    for (const { settle } of dropped) settle(false);
-    for (const waiting of reliable) this.handOver(waiting, false);
-    for (const waiting of lossy) this.handOver(waiting, true);
-    const expiry = outbox.nextExpiryMs;
-    if (expiry !== undefined) {
-      this.stopExpiry = this.environment.startTimer(Math.max(0, expiry - nowMs), () => this.flush());
-    }
-  }
-
   /** The id of the connection that counts; empty if there is none. */
   get connectionId(): string {
     return this.negotiation.connection;
@@ -160,7 +138,7 @@ export class Call {
     return this.recovery.isUp && this.connection?.buffered(false) !== undefined;
   }
 
-  /** Sends a data message at once, without waiting in the outbox; there has to be room. */
+  /** Sends a data message; there has to be room. */
   sendNow(bytes: Uint8Array<ArrayBuffer>, isLossy: boolean): void {
     try {
       this.connection?.sendData(isLossy, bytes);
@@ -282,11 +260,7 @@ export class Call {
         pathChanged: (path) => isCurrent() && this.pathIs(path),
         broken: () =>
           isCurrent() && this.follow(this.lost("connection_lost", "The SFU closed the connection.")),
-        writable: () => {
-          if (!isCurrent()) return;
-          this.flush();
-          this.listener.writable();
-        },
+        writable: () => isCurrent() && this.listener.writable(),
         received: (bytes, isLossy) => isCurrent() && this.arrived(bytes, isLossy),
       });
     } catch (error) {
@@ -316,7 +290,6 @@ export class Call {
   private finished(): void {
     for (const stop of this.stops.splice(0)) stop();
     this.stopTimer?.();
-    this.stopExpiry?.();
     this.negotiation.end();
     this.listener.received(this.reception.finish());
     this.connection?.close();
@@ -324,7 +297,6 @@ export class Call {
     this.encryption.close();
     const { code, why } = this.state;
     const error = new ProtocolError(code, why);
-    for (const { settle } of this.outbox.clear()) settle(error);
     for (const publication of this.publications) publication.refused(error);
     this.publications.clear();
     this.tell();
@@ -459,15 +431,6 @@ export class Call {
     this.send(signal).catch((error: ProtocolError) => {
       if (!error.isRetryable && error.code !== "closed") this.listener.failed(error);
     });
-  }
-
-  private handOver({ bytes, settle }: Waiting, isLossy: boolean): void {
-    try {
-      this.connection?.sendData(isLossy, bytes);
-      settle(true);
-    } catch (error) {
-      settle(new ProtocolError("internal", errorOf(error).message, { isRetryable: true }));
-    }
   }
 
   private arrived(bytes: Uint8Array, isLossy: boolean): void {

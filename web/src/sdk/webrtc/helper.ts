@@ -17,100 +17,32 @@ import { Outcome } from "../agent/outcome";
 import { ProtocolError } from "../protocol/errors";
 import { isObject } from "../protocol/shape";
 import { Call } from "./call";
-import { encodeData, type Incoming } from "./delivery";
+import type { Incoming } from "./delivery";
 import { browserCallEnvironment, type CallEnvironment } from "./environment";
 import type { Mode, WantedMode } from "./group-follower";
+import { HelperFigures } from "./helper-figures";
+import { type DataOptions, MODES, type WebRTCEvents, type WebRTCOptions } from "./helper-options";
 import { HOST_ROLE } from "./host-frames";
 import type { Simulation } from "./network-simulator";
 import { PeerGroup } from "./peer-group";
-import { linkStatsOf, type PeerStats } from "./peer-stats";
-import { isScreen, Local, type LocalPublication, type PublishOptions, sourceOf } from "./publications";
+import { isScreen, type LocalPublication, type PublishOptions, sourceOf } from "./publications";
+import { Publishing } from "./publishing";
 import { ReceivedTracks } from "./received-tracks";
 import type { ReceptionEvent } from "./reception";
 import type {
   ActiveSpeaker,
   CallState,
   DataEvent,
-  EncryptionEvent,
   EncryptionState,
-  ModeEvent,
   Peer,
   PeerState,
-  PeerStateEvent,
   RemotePublication,
   TrackEvent,
   TrackInfo,
 } from "./records";
-import { type Counters, type DataStats, type HelperStats, type StatsSubject, statsOf } from "./stats";
+import type { HelperStats } from "./stats";
 
-/** What the constructor takes. */
-export interface WebRTCOptions {
-  /**
-   * How data and media travel: `mesh` (a connection to each), `relay` (through the signaling server), `datachannel` (data
-   * through the media worker), `sfu` (data and media through it), or `auto`: the server chooses, and goes on choosing. The
-   * first one in the channel says it, later ones take what they find. Left out: a call through the media worker alone,
-   * whose mode can't be switched.
-   */
-  readonly mode?: WantedMode | undefined;
-  /** Whether a peer to which no link stands is reached by the server meanwhile. By default as `enableWebrtcRelay` of `connect`: yes. */
-  readonly carry?: boolean | undefined;
-  /** A worse network than there is, for trying what an application does in it; `simulate` changes it. */
-  readonly simulate?: Simulation | undefined;
-  /** STUN and TURN servers, instead of those that the server hands out. */
-  readonly iceServers?: readonly RTCIceServer[] | undefined;
-  /** `relay`: through a TURN server only. */
-  readonly iceTransportPolicy?: RTCIceTransportPolicy | undefined;
-  /**
-   * Whether frames are end-to-end encrypted, so that the server cannot see or hear them. By default they are if the channel
-   * is sealed. False switches it off: who has it on is not seen or heard then, and sees and hears nothing of this side.
-   * True asks for it in an open channel, which has to have a password.
-   */
-  readonly e2ee?: boolean | undefined;
-}
-
-/** What `sendData` takes besides the payload. */
-export interface DataOptions {
-  /** Names or identities; everyone else in the call if it is left out. */
-  readonly to?: string | readonly string[] | undefined;
-  /** False: may be lost, comes in no order, and waits for nothing. */
-  readonly reliable?: boolean | undefined;
-  /** The same as `reliable: false`. */
-  readonly lossy?: boolean | undefined;
-}
-
-/** Every event by its name, for `on` and `off`. */
-export interface WebRTCEvents {
-  readonly track: TrackEvent;
-  readonly trackEnded: TrackEvent;
-  /** Somebody came or went, published, unpublished or muted. */
-  readonly peers: readonly Peer[];
-  /** Who speaks now, the loudest first; empty: nobody. */
-  readonly activeSpeaker: readonly ActiveSpeaker[];
-  readonly data: DataEvent;
-  readonly state: CallState;
-  /** The encryption of a received publication stands otherwise than before. */
-  readonly encryptionState: EncryptionEvent;
-  /** The own publications changed: one was taken, refused or has ended. */
-  readonly publications: readonly LocalPublication[];
-  /** A mode holds: the first one, or another. */
-  readonly mode: ModeEvent;
-  /** A peer is reached otherwise than before. */
-  readonly peerState: PeerStateEvent;
-  /** There is a host, in mode `host`, maybe this side itself. */
-  readonly host: HostEvent;
-  readonly error: ProtocolError;
-}
-
-/** Who is host. */
-export interface HostEvent {
-  readonly host: Peer;
-  /** Rises with every host. */
-  readonly term: number;
-  /** The newest state that is here, null if none is: what a new host goes on from. */
-  readonly state: unknown;
-}
-
-const MODES: readonly WantedMode[] = ["mesh", "host", "relay", "datachannel", "sfu", "auto"];
+export type { DataOptions, HostEvent, WebRTCEvents, WebRTCOptions } from "./helper-options";
 
 type TrackCallback = ((track: MediaStreamTrack, info: TrackInfo) => unknown) | null;
 
@@ -133,15 +65,12 @@ export class WebRTCHelper {
   private readonly emitter = new Emitter<WebRTCEvents>();
   private readonly configuration: RTCConfiguration;
   private readonly e2ee: boolean | undefined;
-  private readonly published = new Set<Local>();
+  private readonly publishing: Publishing;
   private readonly received: ReceivedTracks;
-  /** The call, where there is no group: without a mode. */
-  private readonly lone: Call | undefined;
-  private readonly group: PeerGroup | undefined;
-  private told = "";
-  private lastId = 0;
-  private counters: Counters = new Map();
-  private figures = { messagesSent: 0, messagesReceived: 0, messagesDropped: 0 };
+  private readonly group: PeerGroup;
+  private told = "idle  ";
+  private wasConnected = false;
+  private readonly figures: HelperFigures;
 
   /** Throws `PeerbusError` (`not_supported`) for a mode that there is not. */
   constructor(
@@ -149,8 +78,8 @@ export class WebRTCHelper {
     options: WebRTCOptions = {},
     environment: CallEnvironment = browserCallEnvironment,
   ) {
-    const { mode, iceServers, iceTransportPolicy, e2ee, carry, simulate } = options;
-    if (mode !== undefined && !MODES.includes(mode)) {
+    const { mode = "auto", iceServers, iceTransportPolicy, e2ee, carry, simulate } = options;
+    if (!MODES.includes(mode)) {
       throw new ProtocolError("not_supported", `There is no mode "${String(mode)}": ${MODES.join(", ")}.`);
     }
     this.agent = agent;
@@ -160,25 +89,27 @@ export class WebRTCHelper {
       ...(iceServers ? { iceServers: [...iceServers] } : {}),
       ...(iceTransportPolicy ? { iceTransportPolicy } : {}),
     };
+    this.publishing = new Publishing(
+      () => this.call,
+      () => this.group,
+      () => this.publicationsChanged(),
+    );
     this.received = new ReceivedTracks(() => environment.makeStream(), {
       began: (event) => this.trackEvent("track", event, this.onTrack),
       ended: (event) => this.trackEvent("trackEnded", event, this.onTrackEnded),
     });
-    if (mode === undefined) this.lone = this.openCall();
-    else this.group = this.enterGroup(mode, carry);
+    this.group = this.enterGroup(mode, carry);
+    this.figures = new HelperFigures(agent, this.group);
     if (simulate) this.simulate(simulate);
   }
 
   private openCall(): Call {
     const { agent, environment, configuration, e2ee } = this;
-    return new Call(agent, environment, configuration, e2ee, this.published, {
-      stateChanged: (state) => {
-        if (this.group) this.group.callChanged();
-        else this.emitter.emit("state", state, this.onState);
-      },
+    return new Call(agent, environment, configuration, e2ee, this.publishing.all, {
+      stateChanged: () => this.group.callChanged(),
       received: (events) => {
         this.happened(events);
-        this.group?.callChanged();
+        this.group.callChanged();
       },
       speakersChanged: (speakers) => {
         const named = speakers.map(({ participant, level }) => ({
@@ -191,7 +122,7 @@ export class WebRTCHelper {
       data: (message, isLossy) => this.arrived(message, isLossy),
       encryptionChanged: (id, state) => this.encryptionChanged(id, state),
       failed: (error) => this.fail(error),
-      writable: () => this.group?.callWritable(),
+      writable: () => this.group.callWritable(),
     });
   }
 
@@ -203,8 +134,8 @@ export class WebRTCHelper {
       mode,
       carry: () => carry ?? agent.isRelayEnabled,
       configuration: () => ({ iceServers: [...agent.iceServers], ...this.configuration }),
-      publications: this.published,
-      stream: Number.parseInt(environment.newId().slice(-8), 16) || 1,
+      publications: this.publishing.all,
+      stream: 1 + Math.floor(environment.random() * (2 ** 32 - 1)),
       openCall: () => this.openCall(),
     };
     return new PeerGroup(settings, {
@@ -242,7 +173,15 @@ export class WebRTCHelper {
 
   /** Where the call stands. */
   get state(): CallState {
-    return this.group ? this.groupState(this.group) : (this.lone as Call).state;
+    const { group } = this;
+    const told = { code: "", why: "", retryInMs: 0 };
+    if (group.ended) return { ...told, name: "closed", code: group.ended.code, why: group.ended.message };
+    const { name } = this.agent.state;
+    if (name === "idle") return { ...told, name: "idle" };
+    if (group.isConnected) return { ...told, name: "connected" };
+    const state = group.call?.state;
+    if (state?.name === "connecting" || state?.name === "reconnecting") return state;
+    return { ...told, name: this.wasConnected ? "reconnecting" : "connecting" };
   }
 
   /** Whether the call stands, or with a name or an identity: whether this peer can be reached. */
@@ -252,18 +191,18 @@ export class WebRTCHelper {
     const { group } = this;
     return this.peers.some(
       ({ identity, name }) =>
-        (identity === peer || name === peer) && (!group || group.port.routeOf(identity) !== undefined),
+        (identity === peer || name === peer) && group.port.routeOf(identity) !== undefined,
     );
   }
 
   /** How data and media travel now; `undefined` before the group is known. */
   get mode(): Mode | undefined {
-    return this.group ? this.group.mode : "sfu";
+    return this.group.mode;
   }
 
   /** The identity of the group's host; `undefined` in all modes but `host`. */
   get host(): string | undefined {
-    return this.group?.follower.state?.host?.identity;
+    return this.group.follower.state?.host?.identity;
   }
 
   /** Whether what is sent is end-to-end encrypted, and nothing else is shown. */
@@ -279,7 +218,6 @@ export class WebRTCHelper {
   /** Everybody else in the call. */
   get peers(): readonly Peer[] {
     const inCall = this.call?.reception.peers(this.agent.identity) ?? [];
-    if (!this.group) return inCall;
     const { others } = this.group.follower;
     const members = [...others.values()].map(({ identity, name }) => {
       const linked = this.received.linkedOf(identity);
@@ -292,7 +230,7 @@ export class WebRTCHelper {
 
   /** What this side publishes, or is about to. */
   get publications(): readonly LocalPublication[] {
-    return [...this.published];
+    return [...this.publishing.all];
   }
 
   /** The tracks that are received now. */
@@ -339,37 +277,17 @@ export class WebRTCHelper {
 
   /** Ends a publication. Its track goes on; stop it where the device is to be released. */
   unpublish(publication: LocalPublication): void {
-    const local = this.own(publication);
-    if (!local) return;
-    if (this.call) this.call.unpublish(local);
-    else if (this.published.delete(local)) {
-      local.refused(new ProtocolError("closed", "It was unpublished."));
-    }
-    this.group?.publicationsChanged();
-    this.publicationsChanged();
+    this.publishing.end(publication);
   }
 
   /** Sends nothing on a publication for a while; the others are told. */
   mute(publication: LocalPublication, isMuted = true): void {
-    const local = this.own(publication);
-    if (!local || local.isMuted === isMuted) return;
-    local.isMuted = isMuted;
-    this.call?.mute(local);
-    this.group?.mesh?.attach(local);
-    this.publicationsChanged();
+    this.publishing.mute(publication, isMuted);
   }
 
   /** Sends another track in a publication's place, such as that of another camera. */
   replaceTrack(publication: LocalPublication, track: MediaStreamTrack): void {
-    const local = this.own(publication);
-    if (!local) return;
-    if (track.kind !== local.media) {
-      throw new ProtocolError("bad_request", `The publication is ${local.media}, the track ${track.kind}.`);
-    }
-    local.track = track;
-    this.watch(local);
-    this.call?.connection?.attach(local);
-    this.group?.mesh?.attach(local);
+    this.publishing.replaceTrack(publication, track);
   }
 
   // --- data ----------------------------------------------------------------------------------------------
@@ -379,8 +297,8 @@ export class WebRTCHelper {
    *
    * Need not be awaited, and may be called before the connection stands: it waits then. True: it is on its way; false: a
    * lossy message was dropped. Rejects with a `PeerbusError`: `too_large`, `queue_full`, `unknown_recipient`,
-   * `bad_request`, `closed`. With a mode a reliable message has at most 64 MiB, one that is not at most 16,000 bytes;
-   * without one at most 64 KiB. `sendData(payload, { to, lossy })` does the same.
+   * `bad_request`, `closed`. A reliable message has at most 64 MiB, one that is not at most 16,000 bytes.
+   * `sendData(payload, { to, lossy })` does the same.
    */
   sendData(
     payload: unknown,
@@ -401,7 +319,7 @@ export class WebRTCHelper {
 
   /** Whether this side is host now, in mode `host`: it keeps the state, and messages to `peerbus:host` come to it. */
   get isHost(): boolean {
-    return this.group?.star?.isHost === true;
+    return this.group.star?.isHost === true;
   }
 
   /**
@@ -412,7 +330,7 @@ export class WebRTCHelper {
    * (this side is not host), `bad_request`, `too_large`.
    */
   setHostState(state: unknown): void {
-    const star = this.group?.star;
+    const star = this.group.star;
     if (!star) throw new ProtocolError("forbidden", "Only the host keeps a state, in mode host.");
     star.setState(state);
   }
@@ -426,12 +344,6 @@ export class WebRTCHelper {
   switchMode(mode: WantedMode): Promise<void> {
     return this.outcome((done, failed) => {
       if (!MODES.includes(mode)) throw new ProtocolError("not_supported", `There is no mode "${mode}".`);
-      if (!this.group) {
-        throw new ProtocolError(
-          "not_supported",
-          "Only a WebRTCHelper that was made with a mode can switch it.",
-        );
-      }
       this.group.switchMode(mode).then(done, failed);
     });
   }
@@ -444,46 +356,14 @@ export class WebRTCHelper {
    * they were. Throws `PeerbusError` (`bad_request`) for what is not in its range.
    */
   simulate(simulation: Simulation = {}): void {
-    if (!this.group) throw new ProtocolError("not_supported", "Make the WebRTCHelper with a mode.");
     this.group.port.simulate(simulation);
   }
 
   // --- the rest ------------------------------------------------------------------------------------------
 
   /** How the call goes, in figures; rates are those since the last time. */
-  async stats(): Promise<HelperStats> {
-    const { call, group } = this;
-    const connection = call?.connection;
-    const report = new Map<string, { id: string; type: string }>();
-    for (const entry of (await connection?.report())?.values() ?? []) report.set(entry.id, entry);
-    const frames = await call?.encryption.counts();
-    const data: DataStats = group
-      ? group.port.stats
-      : { ...this.figures, waitingBytes: call?.outbox.waitingBytes ?? 0 };
-    const { identity, agentName: name } = this.agent;
-    const { stats, counters } = statsOf(
-      report.values(),
-      {
-        timeMs: Date.now(),
-        state: this.state.name,
-        data,
-        sentOn: (mid): StatsSubject | undefined => {
-          const local = connection?.publicationOn(mid);
-          return local && { id: local.id, source: local.source, isMuted: local.isMuted, identity, name };
-        },
-        receivedOn: (mid) => call?.reception.carriedBy(mid),
-        framesSealedOn: (mid) => frames?.sealed.get(connection?.sealingTransformOn(mid) ?? 0) ?? 0,
-        encryptionOf: (id) => {
-          const publication = call?.reception.publication(id);
-          const state = publication ? this.encryptionOf(publication) : "open";
-          const { opened = 0, refused = 0 } = frames?.received.get(id) ?? {};
-          return { state, opened, refused };
-        },
-      },
-      this.counters,
-    );
-    this.counters = counters;
-    return { ...stats, mode: this.mode, term: group?.follower.state?.term, peers: await this.peerStats() };
+  stats(): Promise<HelperStats> {
+    return this.figures.take({ state: this.state.name, peers: this.peers });
   }
 
   /** Ends the waiting for the next attempt to reconnect. */
@@ -493,11 +373,9 @@ export class WebRTCHelper {
 
   /** Leaves the call for good. The agent stays in its channel, and the published tracks go on. */
   close(): void {
-    if (this.group) this.group.close();
-    else this.lone?.close();
+    this.group.close();
     const error = new ProtocolError("closed", "The call was closed by this side.");
-    for (const local of this.published) local.refused(error);
-    this.published.clear();
+    this.publishing.endAll(error);
   }
 
   // --- inside --------------------------------------------------------------------------------------------
@@ -505,37 +383,12 @@ export class WebRTCHelper {
   private publishTrack(track: MediaStreamTrack, options: PublishOptions): Promise<LocalPublication> {
     return this.outcome((done, failed) => {
       if (this.state.name === "closed") throw new ProtocolError("closed", "The call is over.");
-      this.lastId += 1;
-      const source = options.source ?? sourceOf(track);
-      const local = new Local(`${source}-${this.lastId}`, track, source, options, (error) => {
-        if (error) failed(error);
-        else done(local);
-        this.publicationsChanged();
-      });
-      if (source === "screen" && track.contentHint === "") track.contentHint = "detail";
-      this.watch(local);
-      this.published.add(local);
-      this.call?.publish(local);
-      this.group?.publicationsChanged();
-      this.publicationsChanged();
+      this.publishing.begin(track, options, done, failed);
     });
-  }
-
-  /** A device that is unplugged, or a screen that is no longer shared, ends its publication. */
-  private watch(local: Local): void {
-    const { track } = local;
-    track.addEventListener("ended", () => {
-      if (local.track === track) this.unpublish(local);
-    });
-  }
-
-  private own(publication: LocalPublication): Local | undefined {
-    for (const local of this.published) if (local === publication) return local;
-    return undefined;
   }
 
   private get call(): Call | undefined {
-    return this.lone ?? this.group?.call;
+    return this.group.call;
   }
 
   private transmit(
@@ -545,58 +398,22 @@ export class WebRTCHelper {
   ): Promise<boolean> {
     return this.outcome((done, failed) => {
       if (this.state.name === "closed") throw new ProtocolError("closed", "The call is over.");
-      const settle = (result: boolean | Error): void => {
-        if (result instanceof Error) failed(result);
-        else {
-          this.figures[result ? "messagesSent" : "messagesDropped"] += 1;
-          done(result);
-        }
-      };
       const identities = to === undefined ? undefined : this.identitiesOf(to);
-      if (this.group) {
-        this.group.send(identities, payload, isLossy, settle);
-        return;
-      }
-      const call = this.lone as Call;
-      const bytes = encodeData(identities ?? null, payload);
-      const nowMs = this.environment.nowMs();
-      if (isLossy) call.outbox.pushLossy({ bytes, settle }, nowMs);
-      else call.outbox.pushReliable({ bytes, settle }, nowMs);
-      call.flush();
+      this.group.send(identities, payload, isLossy, (result) => {
+        if (result instanceof Error) failed(result);
+        else done(result);
+      });
     });
   }
 
-  private groupState(group: PeerGroup): CallState {
-    const told = { code: "", why: "", retryInMs: 0 };
-    if (group.ended) return { ...told, name: "closed", code: group.ended.code, why: group.ended.message };
-    const { name } = this.agent.state;
-    if (name === "idle") return { ...told, name: "idle" };
-    if (group.isConnected) return { ...told, name: "connected" };
-    const state = group.call?.state;
-    if (state?.name === "connecting" || state?.name === "reconnecting") return state;
-    return { ...told, name: group.mode ? "reconnecting" : "connecting" };
-  }
-
   private groupChanged(): void {
-    if (!this.group) return;
-    const state = this.groupState(this.group);
-    const mark = JSON.stringify(state);
+    const { state } = this;
+    const mark = [state.name, state.code, state.why].join(" ");
     if (mark === this.told) return;
     this.told = mark;
+    if (state.name === "connected") this.wasConnected = true;
+    if (state.name === "closed") this.publishing.endAll(new ProtocolError(state.code, state.why));
     this.emitter.emit("state", state, this.onState);
-  }
-
-  private async peerStats(): Promise<Record<string, PeerStats>> {
-    const { group } = this;
-    const stats: Record<string, PeerStats> = {};
-    for (const { identity } of this.peers) {
-      const link = group?.mesh?.links.get(identity);
-      const report = link ? linkStatsOf([...(await link.report()).values()]) : {};
-      const path = group ? group.port.routeOf(identity)?.name.split("/", 1)[0] : "worker";
-      const state = group ? (group.stateOf(identity) ?? "connected") : "connected";
-      stats[identity] = { state, path: path as PeerStats["path"], ...report };
-    }
-    return stats;
   }
 
   private publicationsChanged(): void {
@@ -604,7 +421,7 @@ export class WebRTCHelper {
   }
 
   private identitiesOf(to: string | readonly string[]): string[] {
-    if (to === HOST_ROLE && this.group?.star) return [HOST_ROLE];
+    if (to === HOST_ROLE && this.group.star) return [HOST_ROLE];
     const known = [...this.peers, ...this.agent.members];
     const names = typeof to === "string" ? [to] : to;
     const missing: string[] = [];
@@ -633,15 +450,13 @@ export class WebRTCHelper {
     if (sender === null) {
       const { code, message: text, details } = isObject(payload) ? payload : {};
       // Whoever has just left is known by the group.
-      if (this.group && code === "unknown_recipient") return;
+      if (code === "unknown_recipient") return;
       const extras = isObject(details) ? { details } : {};
       this.fail(new ProtocolError(String(code ?? "internal"), String(text ?? ""), extras));
-    } else if (this.group) this.group.callData(message, isLossy);
-    else this.heard(sender, payload, isLossy);
+    } else this.group.callData(message, isLossy);
   }
 
   private heard(sender: string, payload: unknown, isLossy: boolean): void {
-    this.figures.messagesReceived += 1;
     const peer = this.peerOf(sender);
     const assigned = this.onDataReceived;
     this.emitter.emit(

@@ -18,7 +18,7 @@ import type {
   ProposalEndedSignal,
 } from "../protocol/groups.gen";
 import type { Call } from "./call";
-import { encodeData, type Incoming } from "./delivery";
+import type { Incoming } from "./delivery";
 import type { CallEnvironment } from "./environment";
 import { GivenUpPaths } from "./given-up-paths";
 import { type GroupChange, GroupFollower, type Mode, type WantedMode } from "./group-follower";
@@ -149,6 +149,8 @@ export class PeerGroup {
       environment.onWake(() => agent.isConnected && this.connected(false)),
     ];
     queueMicrotask(() => agent.isConnected && this.connected(true));
+    // So that its connection is set up by the time the group is known.
+    if (settings.mode === "sfu") this.openWorker();
   }
 
   // --- what can be asked -----------------------------------------------------------------------------------
@@ -210,15 +212,12 @@ export class PeerGroup {
       this.port.send(to, payload, isLossy, settle);
       return;
     }
-    const strangers = this.strangers.filter((identity) => to === undefined || to.includes(identity));
-    const missing = to?.filter((identity) => !others.has(identity) && !strangers.includes(identity)) ?? [];
+    const missing = to?.filter((identity) => !others.has(identity)) ?? [];
     if (missing.length > 0) {
-      const text = "Somebody whom this is for is in the channel, but has no WebRTCHelper with a mode there.";
+      const text = "Somebody whom this is for is in the channel, but has no WebRTCHelper there.";
       throw new ProtocolError("unknown_recipient", text, { details: { missing } });
     }
-    const members = to?.filter((identity) => others.has(identity)) ?? [...others.keys()];
-    this.port.send(members, payload, isLossy, settle);
-    if (strangers.length > 0) this.sendPlainly(strangers, payload, isLossy);
+    this.port.send(to ?? [...others.keys()], payload, isLossy, settle);
   }
 
   /** Asks for another mode; settles when it holds for all, or is rolled back. */
@@ -533,7 +532,8 @@ export class PeerGroup {
     if (paths.some((path) => path instanceof WorkerPath)) return true;
     // In the modes that carry no media these go through the media worker.
     const { state } = this.follower;
-    if (!this.current || this.current.mode === "mesh") return false;
+    if (!this.current) return this.settings.mode === "sfu";
+    if (this.current.mode === "mesh") return false;
     return state?.members.some((member) => member.has_media) ?? false;
   }
 
@@ -596,6 +596,9 @@ export class PeerGroup {
 
   /** The call stands otherwise than before. */
   callChanged(): void {
+    const { code = "", why = "", name } = this.call?.state ?? {};
+    const isCalled = this.current ? this.current.path instanceof WorkerPath : this.settings.mode === "sfu";
+    if (name === "closed" && isCalled && !this.follower.state?.is_auto) this.end(code, why);
     this.wasOpen = this.call?.isOpen ?? false;
     if (this.wasOpen) this.wasCalled = true;
     const isHopeless = this.call?.state.code === "no_worker" && !this.wasCalled;
@@ -628,23 +631,6 @@ export class PeerGroup {
     if (payload instanceof Uint8Array && isFrame(payload)) {
       this.port.receive(sender, payload, this.worker);
     } else this.listener.data(sender, payload, isLossy);
-  }
-
-  /** Whoever is in the call, but not in the group. */
-  private get strangers(): string[] {
-    const { call } = this;
-    if (!call?.isOpen || !(this.current?.path instanceof WorkerPath)) return [];
-    const inCall = call.reception.peers(this.settings.agent.identity).map(({ identity }) => identity);
-    return inCall.filter((identity) => !this.follower.others.has(identity));
-  }
-
-  private sendPlainly(to: readonly string[], payload: unknown, isLossy: boolean): void {
-    const { call } = this;
-    const waiting = { bytes: encodeData(to, payload), settle: () => undefined };
-    const nowMs = this.settings.environment.nowMs();
-    if (isLossy) call?.outbox.pushLossy(waiting, nowMs);
-    else call?.outbox.pushReliable(waiting, nowMs);
-    call?.flush();
   }
 
   // --- the end ---------------------------------------------------------------------------------------------

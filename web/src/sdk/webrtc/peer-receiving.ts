@@ -14,10 +14,10 @@ import {
   type Lossy,
   MESSAGE_BYTES_MAX,
   MORE,
-  VOID,
   payloadOf,
   type Reliable,
   tooLarge,
+  VOID,
 } from "./peer-frames";
 
 export const HELD_BYTES_MAX = 4 * 1_048_576;

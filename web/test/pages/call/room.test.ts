@@ -7,7 +7,7 @@ import { Room } from "../../../src/pages/call/room";
 import { AgentConnection } from "../../../src/sdk/agent/agent";
 import { WebRTCHelper } from "../../../src/sdk/webrtc/helper";
 import { settle } from "../../agent/fake-world";
-import { FakeCallWorld } from "../../webrtc/fake-peers";
+import { enterGroup, FakeCallWorld } from "../../webrtc/fake-peers";
 import { part, parts } from "../chat-page";
 import { openCallPage } from "./call-page";
 
@@ -24,7 +24,7 @@ beforeEach(async () => {
   asked = [];
   world = new FakeCallWorld();
   agent = new AgentConnection(world);
-  webrtc = new WebRTCHelper(agent, {}, world);
+  webrtc = new WebRTCHelper(agent, { mode: "sfu" }, world);
   room = new Room(agent, webrtc, new OwnMedia({} as MediaDevices), {
     link: () => "http://localhost:8080/call#channel=lobby",
     leave: () => asked.push("leave"),
@@ -37,6 +37,7 @@ beforeEach(async () => {
   world.connection.open();
   world.connection.welcome();
   await connecting;
+  await enterGroup(world);
   room.entered();
   await settle();
   return () => room.close();
