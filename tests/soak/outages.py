@@ -32,7 +32,13 @@ def run(seed: int, scale: int) -> Mapping[str, object]:
             ]
             environment = os.environ | {"PEERBUS_OUTAGES_TO": str(figures)}
             done = subprocess.run(
-                command, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False
+                command,
+                cwd=_ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
             )
             assert done.returncode == 0, done.stdout
         lines = [json.loads(line) for line in figures.read_text("utf-8").splitlines()]
