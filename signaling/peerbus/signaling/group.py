@@ -179,7 +179,7 @@ class Group:
         seen = self._believed(request, modes, now_ms)
         others = [one for one in self.members if one != identity or not is_anew]
         if not others:
-            self._found(request, modes, seen)
+            self._found(request, modes, seen, now_ms)
         else:
             if self.mode not in modes and not (seen is not None and self._is_newer(seen, modes)):
                 text = f"The group is in mode {self.mode}, which this member does not offer."
@@ -254,7 +254,7 @@ class Group:
             return None
         return seen if 0 < seen.term < self._first_term else None
 
-    def _found(self, request: Enter, modes: frozenset[Mode], seen: Seen | None) -> None:
+    def _found(self, request: Enter, modes: frozenset[Mode], seen: Seen | None, now_ms: int) -> None:
         mode: Mode | None
         if seen is not None:
             mode = seen.mode
@@ -273,6 +273,8 @@ class Group:
         self._seen_term = 0 if seen is None else seen.term
         self.proposal = None
         self._hosting.end()
+        if seen is None and self._first_term > 1 and now_ms < self._gather_until_ms:
+            self._hosting.await_return(now_ms)
         self._policy = AutoPolicy()
 
     def _first_choice(self, request: Enter, modes: frozenset[Mode]) -> Mode | None:
