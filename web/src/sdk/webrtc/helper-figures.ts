@@ -5,6 +5,7 @@
  */
 
 import type { AgentConnection } from "../agent/agent";
+import type { Mode } from "./group-follower";
 import type { PeerGroup } from "./peer-group";
 import { linkStatsOf, type PeerStats } from "./peer-stats";
 import type { CallState, Peer } from "./records";
@@ -60,12 +61,15 @@ export class HelperFigures {
   private async peerStats(peers: readonly Peer[]): Promise<Record<string, PeerStats>> {
     const { group } = this;
     const stats: Record<string, PeerStats> = {};
-    for (const { identity } of peers) {
+    for (const { identity, name } of peers) {
       const link = group.mesh?.links.get(identity);
       const report = link ? linkStatsOf([...(await link.report()).values()]) : {};
-      const path = group.port.routeOf(identity)?.name.split("/", 1)[0];
+      const kind = group.port.routeOf(identity)?.name.split("/", 1)[0];
+      const path =
+        kind === "worker" ? (group.mode === "sfu" ? "sfu" : "datachannel") : (kind as Mode | undefined);
       const state = group.stateOf(identity) ?? "connected";
-      stats[identity] = { state, path: path as PeerStats["path"], ...report };
+      const framesWaiting = group.port.unacknowledged(identity);
+      stats[identity] = { name, state, path, framesWaiting, ...report };
     }
     return stats;
   }

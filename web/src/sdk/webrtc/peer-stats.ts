@@ -4,13 +4,17 @@
  * Owns their shape and the way there from a browser's report. Never asks for a report.
  */
 
+import type { Mode } from "./group-follower";
 import type { PeerState } from "./records";
 
 /** One peer. What is not known, as of a path that is no link, is `undefined`. */
 export interface PeerStats {
+  readonly name: string;
   readonly state: PeerState;
-  /** `mesh`: a link; `relay`: the signaling server; `worker`: the media worker; absent: not reached now. */
-  readonly path?: "mesh" | "relay" | "worker" | undefined;
+  /** The mode whose way the data take; absent: not reached now. */
+  readonly path?: Mode | undefined;
+  /** Reliable frames that it has not acknowledged. */
+  readonly framesWaiting: number;
   readonly roundTripMs?: number | undefined;
   readonly bytesSent?: number | undefined;
   readonly bytesReceived?: number | undefined;
@@ -25,7 +29,9 @@ interface Entry {
 }
 
 /** What a link's report says of its path. */
-export function linkStatsOf(report: Iterable<Entry>): Omit<PeerStats, "state" | "path"> {
+export function linkStatsOf(
+  report: Iterable<Entry>,
+): Pick<PeerStats, "roundTripMs" | "bytesSent" | "bytesReceived" | "candidate"> {
   const entries = [...report];
   const byId = (id: unknown): Entry | undefined => entries.find((entry) => entry.id === id);
   const transport = entries.find(({ type }) => type === "transport");
