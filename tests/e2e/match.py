@@ -166,7 +166,8 @@ class PageMember(Member):
 
     def thaw(self) -> None:
         """It goes on."""
-        os.kill(self._pid, signal.SIGCONT)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGCONT)
 
     async def _look(self) -> Look:
         return msgspec.convert(await self._page.evaluate("match.look()"), Look)

@@ -41,8 +41,11 @@ MOST_MS: Final = 2_000
 class Match:
     """The members, those of before included, and what was measured."""
 
-    def __init__(self, browsers: list[Browser], url: str, channel: str) -> None:
-        self._browsers: Final = browsers
+    def __init__(self, chromium: Browser, firefox: Browser, url: str, channel: str) -> None:
+        self._chromium: Final = chromium
+        self._firefox: Final = firefox
+        self._in_firefox = ""
+        """Who is there: of two, one process could serve both."""
         self._url: Final = url
         self._channel: Final = channel
         self._numbers: Final = count(1)
@@ -55,10 +58,13 @@ class Match:
     # --- who is there ---------------------------------------------------------------------------------------------
 
     async def add_page(self) -> None:
-        """One more, in one of the browsers."""
-        number = next(self._numbers)
-        browser = self._browsers[(number - 1) % len(self._browsers)]
-        self._add(await PageMember.join(browser, self._url, self._channel, f"page{number}"))
+        """One more; the fourth, and whoever comes for it, in Firefox."""
+        name = f"page{next(self._numbers)}"
+        is_in_firefox = len(self.present) >= 3 and self._in_firefox not in self.present
+        if is_in_firefox:
+            self._in_firefox = name
+        browser = self._firefox if is_in_firefox else self._chromium
+        self._add(await PageMember.join(browser, self._url, self._channel, name))
 
     async def add_program(self) -> None:
         """One more, in this program."""
@@ -268,7 +274,7 @@ async def match(
     """Four pages, one of them in Firefox, and two programs."""
     path = NetworkPath(call_server.port)
     await path.open()
-    match = Match([chromium, chromium, chromium, firefox], path.url, channel)
+    match = Match(chromium, firefox, path.url, channel)
     yield match
     await match.close()
     await path.close()
