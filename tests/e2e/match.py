@@ -26,7 +26,8 @@ from peerbus.client import AgentConnection
 from peerbus.client.webrtc import HOST, Peer, WebRTCHelper
 
 MATCH_JS: Final = (Path(__file__).parent / "match.js").read_text("utf-8")
-RATE_PER_S: Final = int(os.environ.get("PEERBUS_HOST_RATE", "60"))
+RATE_PER_S: Final = int(os.environ.get("PEERBUS_HOST_RATE", "20"))
+"""Of six members each. With 20 they take about one processor, with 60 more than two, beside whatever else runs."""
 BECAME_HOST: Final = ("", 0)
 """Among what came: what is for the host and behind the newest state comes once more."""
 _WORKERS: Final = 6
@@ -147,13 +148,10 @@ class PageMember(Member):
         await self._context.close()
 
     async def crash(self) -> None:
-        """The page's process ends at once: by the debugging protocol, or, where that can't, by a signal."""
-        if self._context.browser is not None and self._context.browser.browser_type.name == "chromium":
-            session = await self._context.new_cdp_session(self._page)
-            crashing = asyncio.ensure_future(session.send("Page.crash"))
-            crashing.add_done_callback(lambda done: done.cancelled() or done.exception())
-        else:
-            os.kill(self._pid, signal.SIGKILL)
+        """The page's process ends at once, by the debugging protocol; in Chromium only."""
+        session = await self._context.new_cdp_session(self._page)
+        crashing = asyncio.ensure_future(session.send("Page.crash"))
+        crashing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def clear(self) -> None:
         """What is left of a page that crashed."""

@@ -1,6 +1,6 @@
 """
-Mode `host` in real life: four pages and two programs, each with 60 messages a second, while one host after the other
-crashes or stands still. `tests/soak/host_faults.py` is the long version.
+Mode `host` in real life: four pages and two programs that send all the time, while one host after the other crashes or
+stands still. `tests/soak/host_faults.py` is the long version, with 60 messages a second each.
 
 All see one order, nothing reliable is lost or doubled, the state of the host's application goes on without a hole, and
 a host that wakes is none any more. Printed is how long the survivors were without a host: from the last number that the
@@ -45,7 +45,7 @@ class Match:
         self._chromium: Final = chromium
         self._firefox: Final = firefox
         self._in_firefox = ""
-        """Who is there: of two, one process could serve both."""
+        """Who is there."""
         self._url: Final = url
         self._channel: Final = channel
         self._numbers: Final = count(1)
@@ -101,8 +101,9 @@ class Match:
     async def lose_host(self, kind: str) -> None:
         """One host is lost, and the next one serves everybody."""
         name = await self.is_whole()
-        while isinstance(self.present[name], ProgramMember):
-            # Pages are what this is about: the program goes, and comes back as the last in the order.
+        while isinstance(self.present[name], ProgramMember) or (kind, name) == ("killed", self._in_firefox):
+            # Pages are what this is about, and a driven Firefox ends as a whole when a page of it crashes: who can't
+            # be lost goes on purpose, and another comes, as the last in the order.
             await self._replace(name)
             name = await self.is_whole()
         host = self.present[name]
@@ -141,7 +142,10 @@ class Match:
         await member.look()
         self.former.append(member)
         await member.leave()
-        await self.add_program()
+        if isinstance(member, PageMember):
+            await self.add_page()
+        else:
+            await self.add_program()
         await self.begins([*self.present.values()][-1])
 
     async def ends(self) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.soak.soak import Soak
 
+RATE_PER_S = 60
 _ROOT = Path(__file__).parent.parent.parent
 
 
@@ -32,13 +33,22 @@ def run(seed: int, scale: int) -> Mapping[str, object]:
             *(str(_ROOT / "scripts" / "in-loopback-namespace.sh"), sys.executable, "-m", "pytest", "-q"),
             "tests/e2e/test_host_faults.py",
         ]
-        told = {"PEERBUS_HOST_FAULTS": "".join(faults), "PEERBUS_HOST_FIGURES_TO": str(figures)}
+        told = {
+            "PEERBUS_HOST_FAULTS": "".join(faults),
+            "PEERBUS_HOST_RATE": str(RATE_PER_S),
+            "PEERBUS_HOST_FIGURES_TO": str(figures),
+        }
         done = subprocess.run(
             command, cwd=_ROOT, env=os.environ | told, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout
         counted: dict[str, object] = json.loads(figures.read_text("utf-8"))
-    return {"faults": "".join(faults), "load_average": os.getloadavg()[1], **counted}
+    return {
+        "rate_per_s": RATE_PER_S,
+        "faults": "".join(faults),
+        "load_average": os.getloadavg()[1],
+        **counted,
+    }
 
 
 SOAK = Soak(run, full_scale=20, slice_scale=None)
