@@ -26,8 +26,8 @@ from peerbus.client import AgentConnection
 from peerbus.client.webrtc import HOST, Peer, WebRTCHelper
 
 MATCH_JS: Final = (Path(__file__).parent / "match.js").read_text("utf-8")
-RATE_PER_S: Final = int(os.environ.get("PEERBUS_HOST_RATE", "20"))
-"""Of six members each. With 20 they take about one processor, with 60 more than two, beside whatever else runs."""
+RATE_PER_S: Final = int(os.environ.get("PEERBUS_HOST_RATE", "8"))
+"""Of six members each. At 20 they take about one processor, at 60 more than two."""
 BECAME_HOST: Final = ("", 0)
 """Among what came: what is for the host and behind the newest state comes once more."""
 _WORKERS: Final = 6
