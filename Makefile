@@ -36,16 +36,17 @@ check: .venv/.installed-dev web/node_modules/.installed-dev ## formatting, lint,
 	$(BIN)/python -m peerbus.protocol.schema --check $(SCHEMA)
 	$(WITH_NODE) node scripts/generate-protocol.mjs --check && npm run --silent check
 
-# The longest files first: with one of them last, one of the two processes would wait for the other.
+# Tests wait more than they work, so there are more processes than a small machine has cores. The longest files go
+# first: with one of them last, the other processes would wait for it.
 unit: .venv/.installed-dev $(ASSETS) ## unit and integration tests, in Python
 	$(BIN)/pytest tests/soak tests/integration tests --ignore=tests/e2e \
-	    --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	    --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 web-test: .venv/.installed-dev web/node_modules/.installed-dev ## unit tests of the web side
 	$(WITH_NODE) npm test --silent
 
 e2e: .venv/.installed-dev $(ASSETS) ## tests in Chromium and Firefox, in a network of their own
-	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e
+	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 # --- longer runs ----------------------------------------------------------------------------------------------
 

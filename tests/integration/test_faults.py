@@ -119,7 +119,7 @@ async def a_cut_within_the_resume_window_loses_nothing(server: LiveServer, cut_s
 
 
 async def a_long_cut_within_the_resume_window_loses_nothing(server: LiveServer) -> None:
-    await a_cut_within_the_resume_window_loses_nothing(server, 6.0)
+    await a_cut_within_the_resume_window_loses_nothing(server, 10.0)
 
 
 async def cuts_again_and_again_lose_nothing(server: LiveServer) -> None:
