@@ -14,7 +14,7 @@ import av
 import pytest
 
 from peerbus.client import AgentConnection, ErrorCode, PeerbusError
-from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper, group_call, peer_group
+from peerbus.client.webrtc import Peer, RemoteTrack, WebRTCHelper, group_sfu, peer_group
 from peerbus.client.webrtc.generated import level_dbfs, picture, tone
 from peerbus.client.webrtc.peer_link import PeerLink
 from peerbus.protocol.groups import GROUP_AGENT, Mode
@@ -217,7 +217,7 @@ async def test_whom_no_link_reaches_vetoes_or_is_carried(
 async def test_a_mode_through_a_worker_needs_one(
     live_server: LiveServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(group_call, "_NO_WORKER_S", 0.5)
+    monkeypatch.setattr(group_sfu, "_NO_WORKER_S", 0.5)
     modes: tuple[Mode, ...] = ("datachannel", "sfu")
     for mode in modes:
         async with AgentConnection(live_server.url, live_server.developer_key) as agent:
