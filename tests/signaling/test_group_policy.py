@@ -86,6 +86,21 @@ def test_a_smaller_mode_has_to_be_right_for_a_while_without_a_break() -> None:
     assert (choice.mode, choice.reason) == ("mesh", "shrunk")
 
 
+def test_media_are_the_reason_where_without_them_another_mode_would_be_right() -> None:
+    policy = AutoPolicy()
+    assert policy.decide(situation(4, has_media=True), "host", 0) is None
+    choice = policy.decide(situation(4, has_media=True), "host", 5_000)
+    assert choice is not None
+    assert (choice.mode, choice.reason) == ("mesh", "media")
+    choice = policy.decide(situation(5, has_media=True), "mesh", 5_001)
+    assert choice is not None
+    assert (choice.mode, choice.reason) == ("sfu", "media")
+    assert policy.decide(situation(2, has_media=True), "sfu", 6_000) is None
+    choice = policy.decide(situation(2, has_media=True), "sfu", 11_000)
+    assert choice is not None
+    assert (choice.mode, choice.reason) == ("mesh", "shrunk")
+
+
 def test_a_worker_that_is_started_again_is_waited_for() -> None:
     policy = AutoPolicy()
     gone = situation(8, has_worker=False)

@@ -142,12 +142,11 @@ class AutoPolicy:
         """Whether one more member would make the present mode right again: then it isn't worth a change."""
         return self._best(replace(situation, members=situation.members + 1), current) == current
 
-    @staticmethod
-    def _reason(situation: Situation, current: Mode, target: Mode) -> str:
+    def _reason(self, situation: Situation, current: Mode, target: Mode) -> str:
         if current in _THROUGH_WORKER and not situation.has_worker:
             return "no_worker"
         if situation.has_unreachable:
             return "unreachable"
-        if target == "sfu" and situation.has_media:
-            return "media"
+        if situation.has_media and self._best(replace(situation, has_media=False), current) != target:
+            return "media"  # Without it another mode would be right.
         return "grown" if _RANK[target] > _RANK[current] else "shrunk"
