@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest_asyncio
 from playwright.async_api import Browser
 
-from peerbus.protocol.groups import Mode
+from peerbus.protocol.groups import WantedMode
 from tests.e2e.call_stage import Callers
 from tests.e2e.players import MODES_JS, PagePlayer, Player, ProgramPlayer
 
@@ -25,7 +25,7 @@ class Stage:
         self._browsers: Final = browsers
         self._programs: Final[list[ProgramPlayer]] = []
 
-    async def __call__(self, kind: str, channel: str, mode: Mode, **options: Any) -> Player:
+    async def __call__(self, kind: str, channel: str, mode: WantedMode, **options: Any) -> Player:
         """One that bears the name of its kind: `chromium`, `firefox` or `python`."""
         browser = self._browsers.get(kind)
         if browser is None:
@@ -36,7 +36,9 @@ class Stage:
             return program
         return await self.page(kind, browser, channel, mode, **options)
 
-    async def page(self, name: str, browser: Browser, channel: str, mode: Mode, **options: Any) -> PagePlayer:
+    async def page(
+        self, name: str, browser: Browser, channel: str, mode: WantedMode, **options: Any
+    ) -> PagePlayer:
         """One in a page."""
         caller = await self._somebody(browser)
         await caller.opens("/")

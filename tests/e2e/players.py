@@ -18,7 +18,7 @@ from playwright.async_api import Page
 
 from peerbus.client import AgentConnection, PeerbusError
 from peerbus.client.webrtc import Peer, WebRTCHelper
-from peerbus.protocol.groups import Mode
+from peerbus.protocol.groups import Mode, WantedMode
 from tests.e2e.network_path import NetworkPath
 
 PATIENCE_S: Final = 30
@@ -147,7 +147,7 @@ class PagePlayer(Player):
 class ProgramPlayer(Player):
     """`WebRTCHelper` of the Python package, in this process."""
 
-    def __init__(self, name: str, api: str, mode: Mode, *, carry: bool = True) -> None:
+    def __init__(self, name: str, api: str, mode: WantedMode, *, carry: bool = True) -> None:
         super().__init__(name)
         self.agent: Final = AgentConnection(api=api)
         self.webrtc: Final = WebRTCHelper(self.agent, mode=mode, carry=carry)

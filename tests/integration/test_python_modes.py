@@ -130,6 +130,10 @@ async def test_data_arrive_as_what_they_were(server: Server, mode: Mode, passwor
         await until(lambda: {"lossy": 19} in bob.sent_by("ann") and {"lossy": 19} in cyd.sent_by("ann"))
         stats = await ann.helper.stats()
         assert (stats.mode, {peer.path for peer in stats.peers}) == (mode, {mode})
+        round_trips_ms = [peer.round_trip_ms for peer in stats.peers if peer.round_trip_ms is not None]
+        # To everybody, where there are links; ann is the host, where there is one.
+        assert len(round_trips_ms) == (2 if mode in ("mesh", "host") else 0)
+        assert all(0 < one < 500 for one in round_trips_ms)
         await cyd.helper.close()
         await until(lambda: [peer.name for peer in ann.helper.peers] == ["bob"])
         assert ("cyd", "left") in ann.states

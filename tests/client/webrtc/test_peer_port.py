@@ -46,7 +46,7 @@ class Wire:
         for one in frames:
             self.other.receive(self.sender, one.frame)
 
-    def round_trip_ms(self, peer: str) -> float | None:
+    async def round_trip_ms(self, peer: str) -> float | None:
         """See `Way`."""
         return None
 

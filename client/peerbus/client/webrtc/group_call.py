@@ -113,25 +113,26 @@ class GroupCall:
         """The figures of data."""
         return self._port.stats
 
-    def peer_stats(self) -> list[PeerStats]:
-        """How each peer is reached."""
-        stats = []
-        for identity, member in self.group.members.items():
-            way = self._port.way_of(identity)
-            sent, received = self._port.bytes_of(identity)
-            stats.append(
-                PeerStats(
-                    identity=identity,
-                    name=member.name,
-                    state=self.group.state_of(identity),
-                    path=None if way is None else way.mode,
-                    round_trip_ms=None if way is None else way.round_trip_ms(identity),
-                    frames_waiting=self._port.unacknowledged(identity),
-                    bytes_sent=sent,
-                    bytes_received=received,
-                )
-            )
-        return stats
+    async def peer_stats(self) -> list[PeerStats]:
+        """How each peer is reached; asks all of them at once how far they are."""
+        members = dict(self.group.members)
+        return list(await asyncio.gather(*(self._stats_of(member) for member in members.values())))
+
+    async def _stats_of(self, member: GroupMember) -> PeerStats:
+        identity = member.identity
+        way = self._port.way_of(identity)
+        sent, received = self._port.bytes_of(identity)
+        # Last comes what takes a moment: the peer may have left by then.
+        return PeerStats(
+            identity=identity,
+            name=member.name,
+            state=self.group.state_of(identity),
+            path=None if way is None else way.mode,
+            frames_waiting=self._port.unacknowledged(identity),
+            bytes_sent=sent,
+            bytes_received=received,
+            round_trip_ms=None if way is None else await way.round_trip_ms(identity),
+        )
 
     def is_connected_to(self, peer: str) -> bool:
         """Whether data flow to a peer (name or identity) now."""

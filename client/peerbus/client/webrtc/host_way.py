@@ -154,9 +154,9 @@ class HostWay:
             self._machine.submit(frame.to, frame.frame, now_ms())
         self._wake()
 
-    def round_trip_ms(self, peer: str) -> float | None:
-        """See `Way`."""
-        return None
+    async def round_trip_ms(self, peer: str) -> float | None:
+        """See `Way`. There are links to the host alone, and from it to all."""
+        return await self._links.round_trip_ms(peer)
 
     def retire(self) -> None:
         """See `Way`."""

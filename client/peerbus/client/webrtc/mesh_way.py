@@ -132,9 +132,10 @@ class MeshWay:
         if link is not None:
             link.send(frames)
 
-    def round_trip_ms(self, peer: str) -> float | None:
+    async def round_trip_ms(self, peer: str) -> float | None:
         """See `Way`."""
-        return None
+        spoke = self._spokes.get(peer)
+        return None if spoke is None or spoke.link is None else await spoke.link.round_trip_ms()
 
     def retire(self) -> None:
         """See `Way`. The others are not told: their links may be wanted again, and signals name no way."""

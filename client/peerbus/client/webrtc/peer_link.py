@@ -229,6 +229,12 @@ class PeerLink:
         """Whether the other side answers a check at once."""
         return await aiortc_seam.path_answers(self._connection)
 
+    async def round_trip_ms(self) -> float | None:
+        """How long such a check takes; None if it is not answered."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        return (loop.time() - began_s) * 1000 if self.is_open and await self.path_answers() else None
+
     @property
     def packets_received(self) -> int:
         """How many datagrams came so far."""

@@ -102,8 +102,8 @@ class RelayWay:
         if lossy:
             self._lossy_from_ms = max(now, self._lossy_from_ms) + LOSSY_EVERY_MS * len(lossy)
 
-    def round_trip_ms(self, peer: str) -> float | None:
-        """See `Way`."""
+    async def round_trip_ms(self, peer: str) -> float | None:
+        """See `Way`; there are no links."""
         return None
 
     def retire(self) -> None:

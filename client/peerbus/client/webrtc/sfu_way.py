@@ -90,8 +90,8 @@ class SfuWay:
             else:
                 connection.peer.send_reliable(data)
 
-    def round_trip_ms(self, peer: str) -> float | None:
-        """See `Way`."""
+    async def round_trip_ms(self, peer: str) -> float | None:
+        """See `Way`; there are no links."""
         return None
 
     def retire(self) -> None:

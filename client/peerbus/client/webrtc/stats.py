@@ -99,6 +99,7 @@ class PeerStats(Struct, frozen=True, kw_only=True):
     path: str | None
     """The mode whose way the data take; None while there is none."""
     round_trip_ms: float | None
+    """Of the link to it, measured when it is asked for; None where the server carries, and between guests of a host."""
     frames_waiting: int
     """Reliable frames that it has not acknowledged."""
     bytes_sent: int

@@ -47,7 +47,7 @@ async def report(
         data=call.data_stats,
         mode=call.mode,
         term=call.term,
-        peers=call.peer_stats(),
+        peers=await call.peer_stats(),
     )
 
 

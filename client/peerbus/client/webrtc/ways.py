@@ -70,8 +70,8 @@ class Way(Protocol):
     def send(self, path: str, frames: Sequence[Outgoing]) -> None:
         """Takes frames, for which there was room."""
 
-    def round_trip_ms(self, peer: str) -> float | None:
-        """How long a question to a peer takes on its path, where that is known."""
+    async def round_trip_ms(self, peer: str) -> float | None:
+        """Asks a peer once on the link to it; None without one, or without an answer in 0.5 s."""
 
     def retire(self) -> None:
         """Another way takes its place: what there is still takes frames in, and nothing is made anew."""
