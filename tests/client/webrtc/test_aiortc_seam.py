@@ -75,7 +75,7 @@ async def test_loopback_is_among_the_addresses_and_the_path_answers() -> None:
     try:
         for side in (client, server):
             side.addTransceiver("audio", direction="recvonly" if side is client else "sendonly")
-            aiortc_seam.gather_on_loopback(side)
+            aiortc_seam.prepare_gathering(side, on_loopback=True)
         await connect(client, server)
         assert " 127.0.0.1 " in client.localDescription.sdp
         assert await aiortc_seam.path_answers(client)
@@ -86,6 +86,35 @@ async def test_loopback_is_among_the_addresses_and_the_path_answers() -> None:
         await client.close()
         await server.close()
     assert not [thread for thread in threading.enumerate() if "decoder" in thread.name]
+
+
+@pytest.mark.parametrize("closes_itself", [False, True])
+async def test_who_is_cancelled_while_addresses_are_gathered_leaves_no_socket(
+    closes_itself: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = asyncio.get_running_loop()
+    bind, transports = loop.create_datagram_endpoint, list[asyncio.DatagramTransport]()
+    is_first = asyncio.Event()
+
+    async def slow_bind(*args: Any, **options: Any) -> Any:
+        endpoint = await bind(*args, **options)
+        transports.append(endpoint[0])
+        is_first.set()
+        await asyncio.sleep(0.02)
+        return endpoint
+
+    monkeypatch.setattr(loop, "create_datagram_endpoint", slow_bind)
+    client = connection()
+    client.createDataChannel("data")
+    aiortc_seam.prepare_gathering(client, on_loopback=True)
+    describing = asyncio.create_task(client.setLocalDescription(await client.createOffer()))
+    await is_first.wait()
+    describing.cancel()
+    if closes_itself:
+        await client.close()
+    await aiortc_seam.close_wholly(client)
+    assert len(transports) >= 2
+    assert all(transport.is_closing() for transport in transports)
 
 
 class Asked:

@@ -2,8 +2,8 @@
 Everything here that reaches into aiortc or aioice behind their public names, and why.
 
 Owns five seams. A receiver hands its frames to a decoder thread whether or not anybody looks: `SlotDecoder` stands
-between the two and lets frames through while somebody reads. aioice leaves the loopback address out when it gathers:
-`gather_on_loopback` adds it, for servers on the same machine. A receiver's counters by source
+between the two and lets frames through while somebody reads. aioice leaves the loopback address out when it gathers,
+and forgets the sockets that it has made when it is interrupted: `prepare_gathering`. A receiver's counters by source
 (`arrived`). And the path: its addresses, and asking whether it is alive (`path_of`, `path_answers`). And
 closing a connection for good (`close_wholly`).
 Written for aiortc 1.16 and aioice 0.13; a test fails when one of the names is gone.
@@ -33,6 +33,10 @@ _STREAMS: Final = "_RTCRtpReceiver__remote_streams"
 _OWN_CLOSE: Final = "_RTCPeerConnection__closeTask"
 _IS_CLOSED: Final = "_RTCPeerConnection__isClosed"
 """The task in which a connection closes itself, and the future that says it is closed."""
+_GATHERING: Final = "peerbus_gathering"
+"""The last task in which addresses were gathered, as an attribute of a connection."""
+_GATHERING_END_S: Final = 0.5
+"""How long a connection that ends waits for its own sockets, so that it knows them."""
 _MOST_UNDECODED: Final[dict[MediaKind, int]] = {"video": 60, "audio": 100}
 _KEYFRAME_RETRY_S: Final = 0.5
 _LOOK_S: Final = 2.0
@@ -194,15 +198,22 @@ def arrived(receiver: RTCRtpReceiver, ssrc: int) -> Arrived:
     return Arrived(packets=stream.packets_received, lost=stream.packets_lost, jitter_units=stream.jitter)
 
 
-def gather_on_loopback(connection: RTCPeerConnection) -> None:
-    """Adds 127.0.0.1 to the addresses of a connection with a transceiver or data; before its first description."""
+def prepare_gathering(connection: RTCPeerConnection, *, on_loopback: bool) -> None:
+    """
+    Before the first description of a connection with data: whoever is cancelled meanwhile leaves no socket open.
+
+    With `on_loopback` the address 127.0.0.1 is one of its own.
+    """
     ice = _ice_of(connection)
     gather: Callable[..., Coroutine[Any, Any, list[Any]]] = ice.get_component_candidates
 
-    async def gather_also_there(component: int, addresses: list[str]) -> list[Any]:
-        return await gather(component=component, addresses=[*addresses, "127.0.0.1"])
+    async def gather_wholly(component: int, addresses: list[str]) -> list[Any]:
+        here = [*addresses, "127.0.0.1"] if on_loopback else addresses
+        gathering = asyncio.create_task(gather(component=component, addresses=here), name="peerbus-gathering")
+        setattr(connection, _GATHERING, gathering)
+        return await asyncio.shield(gathering)
 
-    ice.get_component_candidates = gather_also_there
+    ice.get_component_candidates = gather_wholly
 
 
 def ask_again(receiver: RTCRtpReceiver, ssrc: int, missing: list[int]) -> Coroutine[Any, Any, None]:
@@ -255,6 +266,11 @@ async def close_wholly(connection: RTCPeerConnection) -> None:
     aiortc closes a connection by itself when the other side did. A program that ends cancels all its tasks, and a close
     that was cancelled leaves every other one waiting for it. Called once at a time.
     """
+    gathering: asyncio.Task[list[Any]] | None = getattr(connection, _GATHERING, None)
+    if gathering is not None and not gathering.done():
+        await asyncio.wait([gathering], timeout=_GATHERING_END_S)
+        gathering.cancel()
+        await asyncio.wait([gathering])
     own: asyncio.Task[None] | None = getattr(connection, _OWN_CLOSE)
     if own is not None:
         await asyncio.wait([own])
@@ -262,6 +278,11 @@ async def close_wholly(connection: RTCPeerConnection) -> None:
     if begun is not None and not begun.done():
         setattr(connection, _IS_CLOSED, None)
     await connection.close()
+    if gathering is not None:
+        # If it had closed itself before all were there.
+        protocols: list[Any] = _ice_of(connection)._protocols  # noqa: SLF001 - see above
+        while protocols:
+            await protocols.pop().close()
 
 
 def vp8_size(data: bytes) -> tuple[int, int] | None:

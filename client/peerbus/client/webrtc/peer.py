@@ -243,8 +243,7 @@ class SfuPeer:
             # Not before there is a transceiver: aiortc would close the transport that the two share.
             self._reliable = self._channel("reliable", is_lossy=False)
             self._lossy = self._channel("lossy", is_lossy=True)
-            if self._on_loopback:
-                aiortc_seam.gather_on_loopback(self._connection)
+            aiortc_seam.prepare_gathering(self._connection, on_loopback=self._on_loopback)
         await self._connection.setLocalDescription(await self._connection.createOffer())
         self._offer = self._connection.localDescription.sdp
         return self._offer

@@ -256,8 +256,7 @@ class PeerLink:
         if self._reliable is None:
             self._reliable = self._channel("peerbus", 0, is_lossy=False)
             self._lossy = self._channel("peerbus-lossy", 1, is_lossy=True)
-            if self._on_loopback:
-                aiortc_seam.gather_on_loopback(self._connection)
+            aiortc_seam.prepare_gathering(self._connection, on_loopback=self._on_loopback)
 
     def _channel(self, label: str, number: int, *, is_lossy: bool) -> RTCDataChannel:
         channel = self._connection.createDataChannel(
