@@ -46,7 +46,9 @@ web-test: .venv/.installed-dev web/node_modules/.installed-dev ## unit tests of 
 	$(WITH_NODE) npm test --silent
 
 e2e: .venv/.installed-dev $(ASSETS) ## tests in Chromium and Firefox, in a network of their own
-	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e -m "not alone" \
+	    --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	scripts/in-loopback-namespace.sh $(BIN)/pytest tests/e2e -m alone
 
 # --- longer runs ----------------------------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ from itertools import combinations, count, pairwise
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import pytest
 import pytest_asyncio
 from playwright.async_api import Browser
 
@@ -27,6 +28,8 @@ from tests.e2e.match import BECAME_HOST, Look, Member, PageMember, ProgramMember
 from tests.e2e.network_path import NetworkPath
 
 __all__ = ["call_server"]
+
+pytestmark = pytest.mark.alone
 
 FAULTS: Final = os.environ.get("PEERBUS_HOST_FAULTS", "kkfkf")
 """What becomes of one host after the other: killed or frozen."""

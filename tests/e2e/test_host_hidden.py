@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+import pytest
 
 from tests.e2e.call_stage import CallServer, call_server
 from tests.e2e.conftest import CHROMIUM_ARGUMENTS
@@ -23,6 +24,8 @@ from tests.e2e.match import MATCH_JS
 from tests.e2e.network_path import NetworkPath
 
 __all__ = ["call_server"]
+
+pytestmark = pytest.mark.alone
 
 PATIENCE_S: Final = 40
 HIDDEN_S: Final = 11

@@ -18,6 +18,8 @@ from tests.e2e.players import LARGE, PagePlayer, Player, all_reach_all, gist, un
 
 __all__ = ["call_server", "join", "somebody"]
 
+pytestmark = pytest.mark.alone
+
 PAUSE_S: Final = 0.5
 """How long each mode is used before the next one takes its place."""
 GAP_MS: Final = 300

@@ -36,6 +36,8 @@ from tests.support.cut_off import CutOff
 
 __all__ = ["call_server", "somebody"]
 
+pytestmark = pytest.mark.alone
+
 MODES: Final[tuple[Mode, ...]] = ("mesh", "host", "relay", "datachannel", "sfu")
 FIGURES: Final = os.environ.get("PEERBUS_OUTAGES_TO")
 """The file that figures are written to, a line for each mode of a line-up; all line-ups are run then."""
