@@ -35,6 +35,7 @@ async def join_without_worker(
     chromium: Browser, firefox: Browser, server_without_worker: CallServer, new_page: Pages
 ) -> AsyncIterator[Stage]:
     """As `join`, where there is no media worker."""
+    new_page.network_may_fail = True  # Firefox says so when no link can be made.
     callers = Callers(server_without_worker, new_page)
     stage = Stage(callers, {"chromium": chromium, "firefox": firefox})
     yield stage
