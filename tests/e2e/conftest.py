@@ -139,9 +139,9 @@ document.addEventListener("securitypolicyviolation", (event) => {{
 
 NETWORK_TROUBLE: Final = re.compile(
     r"establish a connection to the server at wss?://|connection to wss?://\S+ was interrupted"
-    r"|WebSocket connection to \S+ failed|Failed to load resource"
+    r"|WebSocket connection to \S+ failed|Failed to load resource|: ICE failed, "
 )
-"""How the two browsers report, as errors of the page, that a request or a WebSocket failed."""
+"""How the two browsers report, as errors of the page, that a request, a WebSocket or a link failed."""
 
 
 class Pages:
