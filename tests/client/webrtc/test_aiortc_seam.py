@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from types import SimpleNamespace
 from typing import Any
 
 import av
 import pytest
-from aiortc import RTCBundlePolicy, RTCConfiguration, RTCPeerConnection, RTCRtpReceiver, RTCSessionDescription
+from aiortc import (
+    InvalidStateError,
+    RTCBundlePolicy,
+    RTCConfiguration,
+    RTCPeerConnection,
+    RTCRtpReceiver,
+    RTCSessionDescription,
+)
 
 from peerbus.client.webrtc import aiortc_seam
 from peerbus.client.webrtc.aiortc_seam import Arrived, SlotDecoder, is_keyframe, vp8_size
@@ -86,6 +94,37 @@ async def test_loopback_is_among_the_addresses_and_the_path_answers() -> None:
         await client.close()
         await server.close()
     assert not [thread for thread in threading.enumerate() if "decoder" in thread.name]
+
+
+@pytest.mark.parametrize(
+    "error", [InvalidStateError("RTCIceTransport is closed"), ConnectionError("not connected")]
+)
+async def test_what_ends_a_connection_while_it_is_made_is_no_lost_exception(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost = list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: lost.append(context))
+    client, server = connection(), connection()
+    aiortc_seam.end_quietly(client)
+    client.createDataChannel("data")
+    assert client.sctp is not None
+    has_begun = asyncio.Event()
+
+    async def fail(parameters: object) -> None:
+        has_begun.set()
+        raise error
+
+    monkeypatch.setattr(client.sctp.transport.transport, "start", fail)
+    await client.setLocalDescription(await client.createOffer())
+    await server.setRemoteDescription(client.localDescription)
+    await server.setLocalDescription(await server.createAnswer())
+    await client.setRemoteDescription(server.localDescription)
+    await has_begun.wait()
+    await asyncio.sleep(0)
+    await client.close()
+    await server.close()
+    gc.collect()
+    assert lost == []
 
 
 @pytest.mark.parametrize("closes_itself", [False, True])

@@ -5,13 +5,14 @@ Owns five seams. A receiver hands its frames to a decoder thread whether or not 
 between the two and lets frames through while somebody reads. aioice leaves the loopback address out when it gathers,
 and forgets the sockets that it has made when it is interrupted: `prepare_gathering`. A receiver's counters by source
 (`arrived`). And the path: its addresses, and asking whether it is alive (`path_of`, `path_answers`). And
-closing a connection for good (`close_wholly`).
+ending a connection for good, also one that is just being made (`end_quietly`, `close_wholly`).
 Written for aiortc 1.16 and aioice 0.13; a test fails when one of the names is gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import queue
 import threading
 import time
@@ -20,7 +21,7 @@ from typing import Any, Final
 
 import av
 from aioice.stun import TransactionError
-from aiortc import RTCPeerConnection, RTCRtpReceiver
+from aiortc import InvalidStateError, RTCPeerConnection, RTCRtpReceiver
 from msgspec import Struct
 
 from peerbus.client.webrtc.remote_track import DeliverFrame, OpenFrame
@@ -33,6 +34,8 @@ _STREAMS: Final = "_RTCRtpReceiver__remote_streams"
 _OWN_CLOSE: Final = "_RTCPeerConnection__closeTask"
 _IS_CLOSED: Final = "_RTCPeerConnection__isClosed"
 """The task in which a connection closes itself, and the future that says it is closed."""
+_CONNECT: Final = "_RTCPeerConnection__connect"
+"""What a connection does in a task of its own, which nobody awaits."""
 _GATHERING: Final = "peerbus_gathering"
 """The last task in which addresses were gathered, as an attribute of a connection."""
 _GATHERING_END_S: Final = 0.5
@@ -196,6 +199,21 @@ def arrived(receiver: RTCRtpReceiver, ssrc: int) -> Arrived:
     if stream is None:
         return Arrived()
     return Arrived(packets=stream.packets_received, lost=stream.packets_lost, jitter_units=stream.jitter)
+
+
+def end_quietly(connection: RTCPeerConnection) -> None:
+    """
+    What ends a connection while it is made is told by its state, or by the silence; it is no exception of a lost task.
+
+    For a new connection.
+    """
+    connect: Callable[[], Coroutine[Any, Any, None]] = getattr(connection, _CONNECT)
+
+    async def connect_unless_it_ends() -> None:
+        with contextlib.suppress(InvalidStateError, ConnectionError):
+            await connect()
+
+    setattr(connection, _CONNECT, connect_unless_it_ends)
 
 
 def prepare_gathering(connection: RTCPeerConnection, *, on_loopback: bool) -> None:

@@ -182,6 +182,7 @@ class SfuPeer:
     ) -> None:
         """`on_loopback`: the SFU may be reached at 127.0.0.1 only."""
         self._connection: Final = RTCPeerConnection(rtc_configuration(ice))
+        aiortc_seam.end_quietly(self._connection)
         self._on_state: Final = on_state
         self._on_data: Final = on_data
         self._on_room: Final = on_room

@@ -56,6 +56,7 @@ class PeerLink:
     ) -> None:
         self.name: Final = name
         self._connection: Final = RTCPeerConnection(rtc_configuration(ice))
+        aiortc_seam.end_quietly(self._connection)
         self._on_path: Final = on_path
         self._on_frame: Final = on_frame
         self._on_room: Final = on_room
