@@ -206,7 +206,7 @@ async def a_slow_reader_gets_all_that_is_durable_and_hears_of_the_rest(
         streams = Streams(server, stack)
         slow = await streams.add("slow", use_websocket=use_websocket)
         fast = await streams.add("fast", use_websocket=True)
-        streams.proxies[0].bytes_per_s = 200_000
+        streams.proxies[0].bytes_per_s = 10_000
         before = await asyncio.to_thread(lambda: server.rss_bytes)
         padding = "x" * 20_000
         for _ in range(150):

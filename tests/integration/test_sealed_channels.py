@@ -144,6 +144,8 @@ async def test_what_is_missed_comes_once_and_in_order(server: LiveServer, join: 
     alice = await in_mode("alice")
     async with proxying(server.url) as proxy:
         bob = await in_mode("bob", url=proxy.url)
+        # What is sealed for somebody alone has to be sealed for a session that is known.
+        await until(lambda: [member.name for member in alice.members] == ["alice", "bob"])
         at_bob, gaps = told(bob, "message"), told(bob, "gap")
         for number in range(50):
             if number % 20 == 10:
