@@ -31,7 +31,7 @@ __all__ = ["call_server"]
 
 pytestmark = pytest.mark.alone
 
-FAULTS: Final = os.environ.get("PEERBUS_HOST_FAULTS", "kkfkf")
+FAULTS: Final = os.environ.get("PEERBUS_HOST_FAULTS", "kf")
 """What becomes of one host after the other: killed or frozen."""
 FIGURES_TO: Final = os.environ.get("PEERBUS_HOST_FIGURES_TO", "")
 PATIENCE_S: Final = 40
