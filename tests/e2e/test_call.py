@@ -95,10 +95,10 @@ async def test_a_late_joiner_and_what_others_switch_off(
     for one in (ada, bob):
         await one.sees_and_hears("Cleo")
 
-    # A window that is closed needs no goodbye.
+    # A window that is closed needs no goodbye; one that got none out, on a busy machine, is waited for (30 s).
     await cleo.page.close()
     for one in (ada, bob):
-        await expect(one.tile("Cleo")).to_have_count(0)
+        await expect(one.tile("Cleo")).to_have_count(0, timeout=45_000)
     await bob.sees("Ada")
 
 
